@@ -1,0 +1,66 @@
+"""The seam between compiled calls and the HTTP/1.1 transport: what one side sends and the other answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import IO, Protocol, TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+RequestBody: TypeAlias = Buffer | IO[bytes] | None
+"""What goes out after the head: a buffer, or a file object read in pieces in a thread (never held whole)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port of a server: the key of a connection pool."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class WireResponse(Protocol):
+    """A response whose head has arrived; it owns one connection until its body was read or it was closed."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    """As received, in order; names lower-cased."""
+
+    async def read(self, size: int = -1) -> bytes:
+        """The next bytes of the body: all of the rest when *size* is negative, else at most *size*; `b""` at the end."""
+        ...
+
+    async def readinto(self, buffer: memoryview) -> int:
+        """Bytes written to the start of *buffer*: fills it unless the body ends first; 0 at the end."""
+        ...
+
+    async def readany(self) -> bytes:
+        """Whatever has arrived, waiting for at least one byte; `b""` at the end."""
+        ...
+
+    def close(self) -> None:
+        """Give the slot back at once; the connection is reused only when the body was read to its end."""
+        ...
+
+
+class Transport(Protocol):
+    """One exchange at a time per connection; every exit, a cancel included, gives the slot back."""
+
+    async def exchange(
+        self,
+        origin: Origin,
+        method: str,
+        target: str,
+        headers: list[tuple[str, str]],
+        body: RequestBody = None,
+        *,
+        content_length: int | None = None,
+    ) -> WireResponse:
+        """
+        The response to one request, as soon as its head has arrived.
+
+        *target* is the path and query exactly as signed. *headers* are sent as given (Host, Content-Length and
+        Expect included when wanted); *content_length* tells how many bytes of a file object to send.
+        Errors are the botocore classes aiobotocore's own session raises.
+        """
+        ...
