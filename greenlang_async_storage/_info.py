@@ -1,0 +1,94 @@
+"""From the replies of HeadObject and GetObject to `ObjectInfo`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from ._checksums import part_count, stored_checksum
+from ._options import UPLOAD_TOKEN
+from ._types import ObjectInfo
+
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_MULTIPART_ETAG: Final = re.compile(r"[0-9A-Fa-f]{32}-(\d{1,5})")
+
+
+class Extent(NamedTuple):
+    """Which bytes of an object a reply carries: half-open, and the size of the whole."""
+
+    start: int
+    stop: int
+    size: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether the reply carries every byte of the object."""
+        return self.start == 0 and self.stop == self.size
+
+
+def extent(reply: Mapping[str, object]) -> Extent | None:
+    """What `Content-Range` says, else `Content-Length`; `None` when neither says it in a form S3 uses."""
+    text = reply.get("ContentRange")
+    if isinstance(text, str) and text:
+        match = _CONTENT_RANGE.fullmatch(text.strip())
+        if match is None:
+            return None
+        first, last, size = (int(group) for group in match.groups())
+        return Extent(first, last + 1, size) if first <= last < size else None
+    length = reply.get("ContentLength")
+    return Extent(0, length, length) if isinstance(length, int) else None
+
+
+def object_info(key: str, reply: Mapping[str, object]) -> ObjectInfo:
+    """
+    What a reply to HeadObject or GetObject says of the object *key*.
+
+    `size` is that of the whole object, also when the reply carries a range of it; then `checksum` is `None`,
+    because S3 gives at most a part's. Ask with `ChecksumMode="ENABLED"`, or there is never a checksum.
+    """
+    span = extent(reply)
+    partial = bool(reply.get("ContentRange")) and not (span and span.whole)
+    checksum = None if partial else stored_checksum(reply)
+    etag = unquoted(reply.get("ETag"))
+    parts = reply.get("PartsCount")
+    if not isinstance(parts, int):
+        match = _MULTIPART_ETAG.fullmatch(etag)
+        parts = int(match[1]) if match else part_count(checksum) if checksum else None
+    metadata = reply.get("Metadata")
+    return ObjectInfo(
+        key=key,
+        size=span.size if span else 0,
+        etag=etag,
+        last_modified=utc(reply.get("LastModified")),
+        version_id=_text(reply, "VersionId"),
+        content_type=_text(reply, "ContentType"),
+        metadata={name: text for name, text in metadata.items() if name.lower() != UPLOAD_TOKEN}
+        if isinstance(metadata, Mapping)
+        else {},
+        storage_class=_text(reply, "StorageClass"),
+        checksum=checksum,
+        content_disposition=_text(reply, "ContentDisposition"),
+        content_encoding=_text(reply, "ContentEncoding"),
+        cache_control=_text(reply, "CacheControl"),
+        encryption=_text(reply, "ServerSideEncryption"),
+        parts=parts,
+    )
+
+
+def unquoted(etag: object) -> str:
+    """An ETag without its quotes and without the mark of a weak one; empty for none."""
+    return etag.removeprefix("W/").strip('"') if isinstance(etag, str) else ""
+
+
+def utc(moment: object) -> datetime | None:
+    """*moment* in UTC; one without a time zone is taken as UTC, which is what S3 means."""
+    if not isinstance(moment, datetime):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _text(reply: Mapping[str, object], name: str) -> str | None:
+    value = reply.get(name)
+    return value if isinstance(value, str) else None
