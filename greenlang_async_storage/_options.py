@@ -1,0 +1,334 @@
+"""
+Write options, checked before anything is sent and turned into S3's own arguments.
+
+The only module that spells `ServerSideEncryption`. What S3 would refuse, or would store differently from what
+was asked, is refused here with the limit and the remedy; nothing is dropped, cut or replaced silently.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypedDict, cast, get_args
+
+from ._content_types import guess_content_type
+from ._errors import S3InvalidRequestError
+from ._headers import check_header_value
+from ._settings import StorageSettings
+from ._tags import prepare_tags, tagging_header
+from ._types import Encryption, EncryptionMode, WriteOptions
+
+if TYPE_CHECKING:  # the stubs are a development dependency
+    from types_aiobotocore_s3.literals import ServerSideEncryptionType, StorageClassType
+
+UPLOAD_TOKEN: Final = "greenlang-upload-token"  # noqa: S105  # a name, no password
+"""Metadata name that marks which upload made an object; hidden from `ObjectInfo.metadata`."""
+
+MAX_METADATA_BYTES: Final = 2048
+"""Names and values together (S3: "Working with object metadata")."""
+
+_RESERVED_METADATA: Final = frozenset({UPLOAD_TOKEN})
+_OPTION_NAMES: Final = frozenset(WriteOptions.__annotations__)
+_MODES: Final[frozenset[str]] = frozenset(get_args(EncryptionMode))
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_CONTENT_TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?:\s*;.*)?")
+_ETAG: Final = re.compile(r"[\x21\x23-\x7e]+")
+_STORAGE_CLASS: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_SENT_MODES: Final = frozenset({"AES256", "aws:kms", "aws:kms:dsse"})
+
+
+class EncryptionArgs(TypedDict, total=False):
+    """How S3 is told to encrypt; empty when it is told nothing."""
+
+    ServerSideEncryption: ServerSideEncryptionType
+    SSEKMSKeyId: str
+
+
+class ConditionArgs(TypedDict, total=False):
+    """The condition of a write: for PutObject and CompleteMultipartUpload."""
+
+    IfMatch: str
+    IfNoneMatch: str
+
+
+class CreateArgs(EncryptionArgs, total=False):
+    """What CreateMultipartUpload takes: everything but the condition, which Complete carries."""
+
+    CacheControl: str
+    ContentDisposition: str
+    ContentType: str
+    Metadata: Mapping[str, str]
+    StorageClass: StorageClassType
+    Tagging: str
+
+
+class PutArgs(CreateArgs, ConditionArgs, total=False):
+    """What PutObject takes."""
+
+
+def new_upload_token() -> str:
+    """A fresh value for the `greenlang-upload-token` metadata: 128 random bits in hex."""
+    return secrets.token_hex(16)
+
+
+def encryption_args(mode: str, key_id: str | None) -> EncryptionArgs:
+    """
+    S3's arguments for an encryption mode and, for KMS, a key; empty for `none`.
+
+    `BucketKeyEnabled` is never sent, so the bucket's own setting decides: forcing it on would change the KMS
+    encryption context from the object's ARN to the bucket's and break key policies written for the former
+    (S3: "Reducing the cost of SSE-KMS with Amazon S3 Bucket Keys").
+    """
+    args: EncryptionArgs = {}
+    _fill_encryption(args, mode, key_id)
+    return args
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """Checked write options of one object; made by `prepare_write`, spread into S3's calls with `**`."""
+
+    key: str
+    content_type: str
+    encryption: Encryption
+    metadata: Mapping[str, str]
+    tagging: str = ""
+    """Tags as the `x-amz-tagging` header wants them."""
+    content_disposition: str | None = None
+    cache_control: str | None = None
+    if_none_match: bool = False
+    if_match: str | None = None
+    """The ETag with its quotes."""
+    storage_class: str | None = None
+
+    def create_args(self) -> CreateArgs:
+        """Arguments for CreateMultipartUpload."""
+        args: CreateArgs = {}
+        self._fill(args)
+        return args
+
+    def complete_args(self) -> ConditionArgs:
+        """Arguments for CompleteMultipartUpload: the condition, which S3 evaluates there."""
+        args: ConditionArgs = {}
+        self._fill_condition(args)
+        return args
+
+    def put_args(self) -> PutArgs:
+        """Arguments for PutObject."""
+        args: PutArgs = {}
+        self._fill(args)
+        self._fill_condition(args)
+        return args
+
+    def encryption_args(self) -> EncryptionArgs:
+        """The encryption alone, for requests that carry nothing else of a write."""
+        return encryption_args(self.encryption.mode, self.encryption.key_id)
+
+    def with_metadata(self, extra: Mapping[str, str]) -> WriteRequest:
+        """The same request with *extra* metadata of ours; a name the caller gave keeps the caller's value."""
+        merged = {**extra, **self.metadata}
+        _check_metadata_size(merged, self.key, ours=_metadata_bytes(merged) - _metadata_bytes(self.metadata))
+        return replace(self, metadata=merged)
+
+    def _fill(self, args: CreateArgs) -> None:
+        args["ContentType"] = self.content_type
+        _fill_encryption(args, self.encryption.mode, self.encryption.key_id)
+        if self.metadata:
+            args["Metadata"] = self.metadata
+        if self.tagging:
+            args["Tagging"] = self.tagging
+        if self.content_disposition is not None:
+            args["ContentDisposition"] = self.content_disposition
+        if self.cache_control is not None:
+            args["CacheControl"] = self.cache_control
+        if self.storage_class is not None:
+            args["StorageClass"] = cast("StorageClassType", self.storage_class)
+
+    def _fill_condition(self, args: ConditionArgs) -> None:
+        if self.if_none_match:
+            args["IfNoneMatch"] = "*"
+        elif self.if_match is not None:
+            args["IfMatch"] = self.if_match
+
+
+def prepare_write(
+    settings: StorageSettings, key: str, options: WriteOptions, *, default_content_type: str | None = None
+) -> WriteRequest:
+    """
+    The write options of *key*, checked and completed with the configured encryption and a content type.
+
+    The content type is the caller's, else *default_content_type*, else guessed from the key's extension, else
+    `application/octet-stream`. Raises `S3InvalidRequestError` for values S3 cannot store as given, and
+    `TypeError` for an unknown option or a value of the wrong type.
+    """
+    unknown = options.keys() - _OPTION_NAMES
+    if unknown:
+        raise TypeError(
+            f"unknown write option {min(unknown)!r}; the options are {', '.join(sorted(_OPTION_NAMES))}"
+        )
+    if_none_match, if_match = _conditions(key, options.get("if_none_match", False), options.get("if_match"))
+    content_type = options.get("content_type")
+    metadata, tags = options.get("metadata"), options.get("tags")
+    disposition, cache_control = options.get("content_disposition"), options.get("cache_control")
+    return WriteRequest(
+        key=key,
+        content_type=(
+            default_content_type or guess_content_type(key)
+            if content_type is None
+            else check_content_type(key, content_type)
+        ),
+        encryption=_encryption(settings, key, options.get("encryption")),
+        metadata=_prepare_metadata(key, metadata) if metadata else {},
+        tagging=tagging_header(prepare_tags(tags, key=key)) if tags else "",
+        content_disposition=_optional_header(key, "content_disposition", disposition),
+        cache_control=_optional_header(key, "cache_control", cache_control),
+        if_none_match=if_none_match,
+        if_match=if_match,
+        storage_class=_storage_class(key, options.get("storage_class")),
+    )
+
+
+def check_content_type(key: str, content_type: str) -> str:
+    """*content_type* unchanged when it is `type/subtype` with optional parameters and safe in a header."""
+    check_header_value("content_type", content_type, key=key)
+    if not _CONTENT_TYPE.fullmatch(content_type):
+        raise S3InvalidRequestError(
+            f"content_type {content_type!r} is not of the form type/subtype",
+            key=key,
+            remedy="Pass a type such as 'text/csv' or 'text/html; charset=utf-8', or leave content_type out.",
+        )
+    return content_type
+
+
+def quoted_etag(name: str, etag: str, *, key: str | None = None) -> str:
+    """*etag* in the quotes S3's conditions want; quotes it already has are kept."""
+    if not isinstance(etag, str):
+        raise TypeError(f"{name} must be an ETag as a str, not {type(etag).__name__}")
+    bare = etag[1:-1] if len(etag) > 1 and etag[0] == etag[-1] == '"' else etag
+    if bare == "*" or not _ETAG.fullmatch(bare):
+        raise S3InvalidRequestError(
+            f"{name} {etag!r} is not an ETag",
+            key=key,
+            remedy=f"Pass {name}= the etag of head() or of an earlier result.",
+        )
+    return f'"{bare}"'
+
+
+def _fill_encryption(args: EncryptionArgs, mode: str, key_id: str | None) -> None:
+    if mode in _SENT_MODES:
+        args["ServerSideEncryption"] = cast("ServerSideEncryptionType", mode)
+        if mode != "AES256" and key_id:
+            args["SSEKMSKeyId"] = key_id
+
+
+def _conditions(key: str, if_none_match: object, if_match: str | None) -> tuple[bool, str | None]:
+    if not isinstance(if_none_match, bool):
+        raise TypeError(
+            f"if_none_match must be True (create only) or False, not {if_none_match!r}; "
+            "to write over one known ETag pass if_match="
+        )
+    if if_match is None:
+        return if_none_match, None
+    if if_none_match:
+        raise S3InvalidRequestError(
+            "if_none_match=True and if_match exclude each other",
+            key=key,
+            remedy="Pass if_none_match=True to create only, or if_match= to replace one known version.",
+        )
+    return False, quoted_etag("if_match", if_match, key=key)
+
+
+def _encryption(
+    settings: StorageSettings, key: str, chosen: Encryption | EncryptionMode | None
+) -> Encryption:
+    if chosen is None:
+        chosen = settings.encryption
+    if isinstance(chosen, str):
+        chosen = Encryption(chosen)
+    if not isinstance(chosen, Encryption):
+        raise TypeError(f"encryption must be an Encryption or one of {sorted(_MODES)}, not {chosen!r}")
+    if chosen.mode not in _MODES:
+        raise S3InvalidRequestError(
+            f"encryption {chosen.mode!r} is none of {', '.join(sorted(_MODES))}",
+            key=key,
+            remedy="Pass one of these, or leave encryption out to use GREENLANG_STORAGE_ENCRYPTION.",
+        )
+    if chosen.mode != "aws:kms":
+        if chosen.key_id is not None:
+            raise S3InvalidRequestError(
+                f"encryption {chosen.mode!r} takes no key",
+                key=key,
+                remedy="Leave key_id out, or use the mode 'aws:kms'.",
+            )
+        return chosen
+    if chosen.key_id is None:
+        return replace(chosen, key_id=settings.kms_key_id)
+    check_header_value("encryption key_id", chosen.key_id, key=key, show=False)
+    return chosen
+
+
+def _prepare_metadata(key: str, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata with names in lower case, as S3 keeps them; refuses what would come back changed."""
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata must be a mapping of str to str, not {type(metadata).__name__}")
+    checked: dict[str, str] = {}
+    for name, value in metadata.items():
+        if not isinstance(name, str):
+            raise TypeError(f"metadata names must be str, not {name!r}")
+        if not _TOKEN.fullmatch(name):
+            raise S3InvalidRequestError(
+                f"metadata name {name!r} is not an HTTP token",
+                key=key,
+                remedy="Use ASCII letters, digits, '-', '_' and '.', at least one.",
+            )
+        lowered = name.lower()
+        if lowered in _RESERVED_METADATA:
+            raise S3InvalidRequestError(
+                f"metadata name {name!r} is reserved",
+                key=key,
+                remedy="Choose another name; uploads set this one.",
+            )
+        if lowered in checked:
+            raise S3InvalidRequestError(
+                f"metadata names {name!r} and {lowered!r} differ only in case, which S3 does not keep",
+                key=key,
+                remedy="Give each value a name of its own.",
+            )
+        checked[lowered] = check_header_value(f"metadata {name!r}", value, key=key)
+    _check_metadata_size(checked, key)
+    return checked
+
+
+def _metadata_bytes(metadata: Mapping[str, str]) -> int:
+    return sum(len(name) + len(value) for name, value in metadata.items())
+
+
+def _check_metadata_size(metadata: Mapping[str, str], key: str, *, ours: int = 0) -> None:
+    total = _metadata_bytes(metadata)
+    if total > MAX_METADATA_BYTES:
+        added = f", {ours} of them added by this SDK" if ours else ""
+        raise S3InvalidRequestError(
+            f"metadata takes {total} bytes{added}; S3 keeps at most {MAX_METADATA_BYTES}",
+            key=key,
+            remedy="Shorten the values, or store them in the object or in one beside it.",
+        )
+
+
+def _optional_header(key: str, name: str, value: str | None) -> str | None:
+    return None if value is None else check_header_value(name, value, key=key)
+
+
+def _storage_class(key: str, storage_class: str | None) -> str | None:
+    if storage_class is None:
+        return None
+    if not isinstance(storage_class, str):
+        raise TypeError(f"storage_class must be a str, not {type(storage_class).__name__}")
+    if not _STORAGE_CLASS.fullmatch(storage_class):
+        raise S3InvalidRequestError(
+            f"storage_class {storage_class!r} is not of the form of S3's classes",
+            key=key,
+            remedy="Pass a class such as 'STANDARD_IA' or 'INTELLIGENT_TIERING', or leave storage_class out.",
+        )
+    return storage_class
