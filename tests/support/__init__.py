@@ -1,0 +1,1 @@
+"""What the tests share: servers and what they can prove, an observer, leak and blocking detectors."""
