@@ -22,7 +22,7 @@ _BY_PREFERENCE: Final[tuple[tuple[str, ChecksumAlgorithm], ...]] = (
 
 def stored_checksum(reply: Mapping[str, object]) -> Checksum | None:
     """
-    The most useful checksum in *reply* (HeadObject, GetObject with `ChecksumMode`, PutObject, Complete, a part).
+    The most useful checksum in *reply*, of HeadObject, GetObject (both with `ChecksumMode`) or a write.
 
     A value over the whole object goes before a composite one. `None` when there is none, as for objects
     written without. Where a store leaves out `ChecksumType`, the form of the value tells it. In the reply to
