@@ -31,8 +31,8 @@ class S3Error(Exception):
     A call failed; the message says what, where, and what to do.
 
     `operation` is S3's name of the call (`PutObject`), `code` S3's error code, `status` the HTTP status,
-    `attempts` how many requests were sent, `retryable` whether the same call may work later, and `outcome` what
-    is known of a write: `not_applied`, `applied`, or `unknown` when the reply was lost.
+    `attempts` how many requests were sent, `retryable` whether the same call may work later, and `outcome`
+    what is known of a write: `not_applied`, `applied`, or `unknown` when the reply was lost.
     """
 
     default_remedy: ClassVar[str] = "Look up the code in S3's list of error responses."
@@ -66,11 +66,17 @@ class S3Error(Exception):
         self.remedy = remedy or self.default_remedy
         self.retry_after: float | None = None
         """Seconds the server asked to wait, where it did."""
+        self.ambiguous = False
+        """Whether an attempt of this write lost its reply, so that this very failure may be its echo."""
 
     def __str__(self) -> str:
         where = f"s3://{self.bucket}/{self.key}" if self.key is not None else f"s3://{self.bucket}"
         head = f"{self.operation or 'storage call'} {where}: " if self.bucket else ""
-        facts = [str(part) for part in (self.status, self.code) if part is not None and str(part) not in self.message]
+        facts = [
+            str(part)
+            for part in (self.status, self.code)
+            if part is not None and str(part) not in self.message
+        ]
         if self.request_id:
             facts.append(f"request {self.request_id}")
         if self.attempts > 1:
@@ -93,7 +99,7 @@ def _rebuild(cls: type[S3Error], message: str, state: dict[str, object]) -> S3Er
 
 
 class S3NotFoundError(S3Error):
-    """The bucket, key, version or multipart upload does not exist; HEAD and GET of a missing key both give this."""
+    """The bucket, key, version or multipart upload does not exist, whether HEAD or GET asked for it."""
 
     default_remedy = "Check the bucket and key; without s3:ListBucket S3 hides which of the two is missing."
 
@@ -101,7 +107,9 @@ class S3NotFoundError(S3Error):
 class S3AccessDeniedError(S3Error):
     """The store refused these credentials this call."""
 
-    default_remedy = "Grant this role the matching s3: permission, or check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    default_remedy = (
+        "Grant this role the matching s3: permission, or check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    )
 
 
 class S3ThrottlingError(S3Error):
@@ -119,7 +127,7 @@ class S3PreconditionFailedError(S3Error):
 
 
 class S3ObjectChangedError(S3Error):
-    """The object was replaced or deleted while it was being read or copied; no mixed bytes were given out as whole."""
+    """The object was replaced or deleted while it was being read or copied; versions were not mixed."""
 
     default_remedy = "Call again to read the new version, or pass version_id= to pin one."
 
@@ -139,13 +147,17 @@ class S3IntegrityError(S3Error):
 class S3TimeoutError(S3Error):
     """A deadline passed before the call was done."""
 
-    default_remedy = "Raise timeout= or the GREENLANG_STORAGE_*_TIMEOUT variable it names, or check the network."
+    default_remedy = (
+        "Raise timeout= or the GREENLANG_STORAGE_*_TIMEOUT variable it names, or check the network."
+    )
 
 
 class S3PoolTimeoutError(S3TimeoutError):
     """No connection of the pool became free in time; nothing was sent."""
 
-    default_remedy = "Close bodies sooner, lower the concurrency, or raise GREENLANG_STORAGE_MAX_POOL_CONNECTIONS."
+    default_remedy = (
+        "Close bodies sooner, lower the concurrency, or raise GREENLANG_STORAGE_MAX_POOL_CONNECTIONS."
+    )
 
 
 class S3ConnectionError(S3Error):
@@ -157,11 +169,11 @@ class S3ConnectionError(S3Error):
 class S3CredentialsError(S3Error):
     """There are no usable credentials: none found, expired, or they could not be refreshed."""
 
-    default_remedy = "Set AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role's AWS_WEB_IDENTITY_TOKEN_FILE."
+    default_remedy = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role's AWS_WEB_IDENTITY_TOKEN_FILE."
 
 
-class S3InvalidRequestError(S3Error):
-    """The request can never work as it stands; usually found before anything is sent."""
+class S3InvalidRequestError(S3Error, ValueError):
+    """The request can never work as it stands; usually found before anything is sent. Also a `ValueError`."""
 
     default_remedy = "Correct the argument the message names and call again."
 

@@ -1,4 +1,4 @@
-"""The values users see: frozen results, the choices they may name, and the shapes of what they may pass in."""
+"""The values users see: frozen results, the choices they may name, the shapes of what they may pass in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, Literal, Protocol, TypeAlias, TypedDict, TypeVar
+from typing import Generic, Literal, Protocol, Self, TypeAlias, TypedDict, TypeVar
 
 from ._errors import S3Error
 
@@ -43,12 +43,12 @@ class AsyncReader(Protocol):
 
 
 ByteSource: TypeAlias = Buffer | StrPath | Iterable[Buffer] | AsyncIterable[Buffer] | SyncReader | AsyncReader
-"""Where bytes may come from: a buffer, a path, pieces of any size (sync or async), or an object with `read(n)`."""
+"""Where bytes come from: a buffer, a path, pieces of any size (sync or async), an object with `read(n)`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encryption:
-    """How S3 encrypts an object at rest: `Encryption("aws:kms", key_id=…)`, `Encryption("AES256")` or `Encryption("none")`."""
+    """How S3 encrypts an object at rest, such as `Encryption("aws:kms", key_id="alias/reports")`."""
 
     mode: EncryptionMode
     key_id: str | None = field(default=None, repr=False)
@@ -93,7 +93,7 @@ class ObjectInfo:
     size: int
     """Bytes of the whole object, also when only a range of it was read."""
     etag: str
-    """Without quotes. Not a digest of the content when the object was sent in parts or is encrypted with KMS."""
+    """Without quotes. No digest of the content when the object was sent in parts or encrypted with KMS."""
     last_modified: datetime | None = None
     """With time zone (UTC)."""
     version_id: str | None = None
@@ -132,7 +132,7 @@ class UploadResult:
 
     key: str
     etag: str
-    """Without quotes. Not a digest of the content when the object was sent in parts or is encrypted with KMS."""
+    """Without quotes. No digest of the content when the object was sent in parts or encrypted with KMS."""
     size: int
     version_id: str | None = None
     checksum: Checksum | None = None
@@ -180,7 +180,7 @@ class PresignedUrl(str):
     __slots__ = ("expires_at",)
     expires_at: datetime
 
-    def __new__(cls, url: str, expires_at: datetime) -> PresignedUrl:
+    def __new__(cls, url: str, expires_at: datetime) -> Self:
         self = super().__new__(cls, url)
         self.expires_at = expires_at
         return self
@@ -226,7 +226,7 @@ class Progress:
 
 
 ProgressHook: TypeAlias = Callable[[Progress], Awaitable[None] | None]
-"""Called as bytes move; an exception in it is logged once and ignored (cancel the task to stop a transfer)."""
+"""Called as bytes move; an exception in it is logged once and ignored (cancel the task to stop)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,5 +346,5 @@ class Statistics:
     bytes_sent: int
     bytes_received: int
     possible_orphans: int
-    """Multipart uploads this session could not prove to be completed or aborted; find them with `abort_stale_uploads`."""
+    """Multipart uploads not proved completed or aborted; `abort_stale_uploads` finds them."""
     cleanups_pending: int

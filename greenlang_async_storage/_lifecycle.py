@@ -1,0 +1,183 @@
+"""What a session may still do (open, draining, closed), where it belongs, and what is in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from contextvars import Token
+from types import TracebackType
+from typing import Final, Literal, Protocol, TypeAlias
+
+from ._deadline import Scope, ScopeEndedError, call_deadline
+from ._errors import S3InvalidRequestError, S3SessionClosedError, S3TimeoutError, S3WrongLoopError
+from ._log import log
+
+Phase: TypeAlias = Literal["open", "draining", "closed"]
+
+
+class Closable(Protocol):
+    """Something held open between calls, such as a body."""
+
+    def close(self) -> None: ...
+
+
+class Lifecycle:
+    """Bound to the loop and process it is made in; knows every public call and open body of the session."""
+
+    __slots__ = ("_held", "_idle", "_pid", "_scopes", "loop", "phase")
+
+    def __init__(self) -> None:
+        self.loop: Final = asyncio.get_running_loop()
+        self.phase: Phase = "open"
+        self._pid = os.getpid()
+        self._scopes: set[CallScope] = set()
+        self._held: set[Closable] = set()
+        self._idle: asyncio.Event | None = None
+
+    def require_usable(self) -> None:
+        """Raise in another event loop, outside one, and after a fork."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError as exc:
+            raise S3WrongLoopError("called outside a running event loop") from exc
+        if self._pid != os.getpid():
+            raise S3WrongLoopError(
+                f"opened in process {self._pid}, used after a fork in process {os.getpid()}"
+            )
+        if loop is not self.loop:
+            raise S3WrongLoopError("opened in another event loop than the one running now")
+
+    def require_open(self) -> None:
+        """Raise where a new public call would be refused."""
+        self.require_usable()
+        if self.phase != "open":
+            raise S3SessionClosedError(
+                "the session is closed" if self.phase == "closed" else "the session is closing"
+            )
+
+    def require_not_closed(self) -> None:
+        """Raise once nothing may be sent any more; calls in flight may go on while the session drains."""
+        self.require_usable()
+        if self.phase == "closed":
+            raise S3SessionClosedError("the session is closed")
+
+    def enter(self, scope: CallScope) -> None:
+        """Count a public call as in flight."""
+        self._scopes.add(scope)
+
+    def leave(self, scope: CallScope) -> None:
+        """The call ended."""
+        self._scopes.discard(scope)
+        self._notice_idle()
+
+    def hold(self, held: Closable) -> None:
+        """Count something held open as in flight."""
+        self._held.add(held)
+
+    def drop(self, held: Closable) -> None:
+        """It was closed."""
+        self._held.discard(held)
+        self._notice_idle()
+
+    async def drain(self, seconds: float, cleanup_seconds: float) -> None:
+        """Refuse new calls, wait *seconds* for those in flight, end the rest. Idempotent."""
+        if self.phase == "closed":
+            return
+        self.phase = "draining"
+        try:
+            if not await self._idle_within(seconds):
+                log.warning("storage.calls_cancelled", calls=len(self._scopes), bodies=len(self._held))
+                self._end_all()
+                await self._idle_within(cleanup_seconds)
+        finally:
+            self._end_all()
+            self.phase = "closed"
+
+    async def _idle_within(self, seconds: float) -> bool:
+        if not (self._scopes or self._held):
+            return True
+        self._idle = self._idle or asyncio.Event()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _end_all(self) -> None:
+        for scope in list(self._scopes):
+            scope.end()
+        for held in list(self._held):
+            held.close()
+
+    def _notice_idle(self) -> None:
+        if self._idle is not None and not self._scopes and not self._held:
+            self._idle.set()
+
+
+class CallScope:
+    """One public call: registered while it runs, ended at its deadline or by a closing session."""
+
+    __slots__ = ("_bucket", "_key", "_lifecycle", "_operation", "_scope", "_timeout", "_token")
+
+    def __init__(
+        self, lifecycle: Lifecycle, timeout: float | None, operation: str, bucket: str | None, key: str | None
+    ) -> None:
+        if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):
+            raise S3InvalidRequestError(
+                f"timeout={timeout!r} is not a positive number of seconds",
+                operation=operation,
+                bucket=bucket,
+                key=key,
+                remedy="Pass seconds above 0, or leave timeout= out.",
+            )
+        self._lifecycle = lifecycle
+        self._timeout = timeout
+        self._operation = operation
+        self._bucket = bucket
+        self._key = key
+        self._token: Token[float | None] | None = None
+        self._scope = Scope()
+
+    def __enter__(self) -> None:
+        self._lifecycle.require_open()
+        if self._timeout is not None:
+            ends = self._lifecycle.loop.time() + self._timeout
+            self._token = call_deadline.set(ends)
+            self._scope = Scope(ends)
+        self._scope.__enter__()
+        self._lifecycle.enter(self)
+
+    def end(self) -> None:
+        """End the call now: the session closes and its patience is over."""
+        self._scope.end("closed")
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lifecycle.leave(self)
+        if self._token is not None:
+            call_deadline.reset(self._token)
+        try:
+            self._scope.__exit__(exc_type, exc, traceback)
+        except ScopeEndedError as ended:
+            raise self._ended(ended) from exc
+
+    def _ended(self, ended: ScopeEndedError) -> S3SessionClosedError | S3TimeoutError:
+        if ended.reason == "closed":
+            return S3SessionClosedError(
+                "the session was closed while the call ran",
+                operation=self._operation,
+                bucket=self._bucket,
+                key=self._key,
+                outcome="unknown",
+            )
+        return S3TimeoutError(
+            f"not done within timeout={self._timeout:g} s",
+            operation=self._operation,
+            bucket=self._bucket,
+            key=self._key,
+            code="RequestTimeout",
+            outcome="unknown",
+        )

@@ -1,0 +1,96 @@
+"""Structured events on the stdlib logger `greenlang_async_storage`: silent until an application listens."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from structlog.stdlib import BoundLogger
+
+LOGGER_NAME = "greenlang_async_storage"
+_stdlib = logging.getLogger(LOGGER_NAME)
+_stdlib.addHandler(logging.NullHandler())
+
+_SECRET_NAME = re.compile(
+    r"authori[sz]ation|signature|security.?token|session.?token|secret|password|policy|cookie|sse.?c",
+    re.IGNORECASE,
+)
+_SECRET_QUERY = re.compile(
+    r"(X-Amz-(?:Signature|Credential|Security-Token|Date|Expires|SignedHeaders|Algorithm)=)[^&\s\"']+",
+    re.IGNORECASE,
+)
+REDACTED = "[redacted]"
+
+
+def redact(event: Mapping[str, object]) -> dict[str, object]:
+    """The same facts with credentials, signatures and signed queries masked."""
+    return {
+        name: REDACTED
+        if _SECRET_NAME.search(name)
+        else (_SECRET_QUERY.sub(rf"\1{REDACTED}", value) if isinstance(value, str) else value)
+        for name, value in event.items()
+    }
+
+
+def _redact(_logger: object, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
+    return redact(event)
+
+
+def _render(
+    _logger: object, _method: str, event: MutableMapping[str, object]
+) -> tuple[tuple[str], dict[str, object]]:
+    """Readable text for plain handlers, the facts themselves under `record.storage` for structured ones."""
+    facts = dict(event)
+    exc_info = facts.pop("exc_info", None)
+    name = str(facts.pop("event"))
+    text = " ".join([name, *(f"{key}={value!r}" for key, value in facts.items())])
+    extra = {"storage": {"event": name, **facts}}
+    return (text,), {"exc_info": exc_info, "extra": extra}
+
+
+@cache
+def _bound() -> BoundLogger:
+    import structlog  # only applications that listen pay for the import
+
+    logger: BoundLogger = structlog.wrap_logger(
+        _stdlib,
+        processors=[_redact, _render],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    return logger
+
+
+class Log:
+    """Events named `storage.<noun>_<past verb>`; the level is checked before anything is built."""
+
+    __slots__ = ()
+
+    @property
+    def debug_enabled(self) -> bool:
+        """Whether per-request events are wanted; ask before computing facts for them."""
+        return _stdlib.isEnabledFor(logging.DEBUG)
+
+    def debug(self, event: str, **facts: object) -> None:
+        """One event per request."""
+        if _stdlib.isEnabledFor(logging.DEBUG):
+            _bound().debug(event, **facts)
+
+    def info(self, event: str, **facts: object) -> None:
+        """Rare facts, such as a session opened."""
+        if _stdlib.isEnabledFor(logging.INFO):
+            _bound().info(event, **facts)
+
+    def warning(self, event: str, **facts: object) -> None:
+        """Something was retried, aborted or cleaned up with a failure."""
+        if _stdlib.isEnabledFor(logging.WARNING):
+            _bound().warning(event, **facts)
+
+
+log = Log()
