@@ -8,7 +8,6 @@ import io
 import os
 import stat
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Awaitable,
@@ -17,14 +16,15 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from typing import Final
 
+from greenlang_async_storage._closing import closing_generator
 from greenlang_async_storage._errors import S3LocalFileError
 from greenlang_async_storage._types import ByteSource, StrPath
 
 from ._assemble import byte_view
-from ._thread import closing_with, in_thread
+from ._thread import in_thread
 
 READ_BYTES: Final = 1024 * 1024
 """Asked of each `read` of a file or reader."""
@@ -65,7 +65,7 @@ async def open_source(
                 yield _settle(pieces)
     elif isinstance(source, AsyncIterable):
         iterator = aiter(source)
-        async with closing_with(iterator.aclose) if isinstance(iterator, AsyncGenerator) else nullcontext():
+        async with closing_generator(iterator):
             yield iterator
     elif (view := _as_buffer(source)) is not None:
         yield _each((view,))

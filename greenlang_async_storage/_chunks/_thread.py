@@ -6,10 +6,12 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from queue import SimpleQueue
 from typing import Final, NamedTuple
+
+from greenlang_async_storage._closing import closing_with
 
 BATCH_BYTES: Final = 256 * 1024
 BATCH_PIECES: Final = 256
@@ -43,20 +45,6 @@ async def in_thread(pieces: Iterable[object]) -> AsyncIterator[AsyncIterator[obj
     pump = _Pump(pieces)
     async with closing_with(pump.aclose):
         yield pump.pieces()
-
-
-@asynccontextmanager
-async def closing_with(close: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Await *close* on every exit; after a failure, what it raises becomes a note on that failure."""
-    try:
-        yield
-    except BaseException as cause:
-        try:
-            await close()
-        except Exception as exc:  # noqa: BLE001  # it must not hide the cause
-            cause.add_note(f"closing the source failed as well: {exc!r}")
-        raise
-    await close()
 
 
 class _Pump:

@@ -1,0 +1,25 @@
+"""Closing what somebody else made, on every exit, without hiding why the block was left."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+
+
+@asynccontextmanager
+async def closing_with(close: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Await *close* on every exit; after a failure, what *close* raises becomes a note on that failure."""
+    try:
+        yield
+    except BaseException as cause:
+        try:
+            await close()
+        except Exception as exc:  # noqa: BLE001  # it must not hide the cause
+            cause.add_note(f"closing the source failed as well: {exc!r}")
+        raise
+    await close()
+
+
+def closing_generator(iterator: object) -> AbstractAsyncContextManager[None]:
+    """Close *iterator* on exit if it is an async generator: its `finally` runs now, not when collected."""
+    return closing_with(iterator.aclose) if isinstance(iterator, AsyncGenerator) else nullcontext()

@@ -1,0 +1,21 @@
+"""Bounded workers, clean-up that survives cancels, and the small helpers of everything that runs at once."""
+
+from __future__ import annotations
+
+from ._cleanup import CleanupTasks
+from ._groups import task_group, wait_through_cancels
+from ._progress import ProgressReporter
+from ._single_flight import SingleFlight
+from ._workers import Items, Settled, run_bounded, stream_bounded
+
+__all__ = [
+    "CleanupTasks",
+    "Items",
+    "ProgressReporter",
+    "Settled",
+    "SingleFlight",
+    "run_bounded",
+    "stream_bounded",
+    "task_group",
+    "wait_through_cancels",
+]

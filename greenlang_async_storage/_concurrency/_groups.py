@@ -1,0 +1,91 @@
+"""Task groups whose single failure is the failure, and waiting that a cancel does not end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import NoReturn, TypeVar
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """
+    An `asyncio.TaskGroup` that raises the failure itself, not a group around it.
+
+    The block's own failure goes first, else the first task's; a note counts the others. A cancel of the
+    caller goes before both. KeyboardInterrupt and SystemExit come out bare.
+    """
+    task = asyncio.current_task()
+    cancels = task.cancelling() if task else 0
+    block_failure: BaseException | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            try:
+                yield group
+            except BaseException as exc:
+                block_failure = exc
+                raise
+    except BaseExceptionGroup as failures:
+        leaves = _leaves(failures)
+        first = block_failure if block_failure in leaves else leaves[0]
+        if task and task.cancelling() > cancels:
+            # Python < 3.13 lets the failure win, and the cancel would be lost.
+            raise asyncio.CancelledError from first
+        _raise_single(first, len(leaves) - 1)
+
+
+async def wait_through_cancels(future: asyncio.Future[T], *, timeout: float | None = None) -> bool:
+    """
+    Wait until *future* is done, or *timeout* seconds, however often the caller is cancelled meanwhile.
+
+    Gives whether it was: then raise CancelledError when the wait is over. *future* itself is not cancelled,
+    and its result is not looked at.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = None if timeout is None else loop.time() + timeout
+    cancelled = False
+    with _anyio_shield():
+        while not future.done():
+            left = None if deadline is None else deadline - loop.time()
+            if left is not None and left <= 0:
+                break
+            try:
+                await asyncio.wait([future], timeout=left)
+            except asyncio.CancelledError:
+                cancelled = True
+    return cancelled
+
+
+def _anyio_shield() -> AbstractContextManager[object]:
+    """
+    Keep a cancelled anyio scope (Starlette's, say) from repeating its cancel at every turn of the loop.
+
+    Where nobody imported anyio there is no such scope, and its import would hold up the loop.
+    """
+    if "anyio" not in sys.modules:
+        return nullcontext()
+    import anyio
+
+    return anyio.CancelScope(shield=True)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for exc in group.exceptions:
+        found.extend(_leaves(exc) if isinstance(exc, BaseExceptionGroup) else [exc])
+    return found
+
+
+def _raise_single(failure: BaseException, others: int) -> NoReturn:
+    """Raise *failure* as it was, with its own context instead of the group it was taken from."""
+    if others:
+        failure.add_note(f"{others} more of the tasks that ran beside it failed")
+    context = failure.__context__
+    try:
+        raise failure
+    finally:
+        failure.__context__ = context
