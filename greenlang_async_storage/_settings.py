@@ -359,8 +359,8 @@ def _conflicts(settings: StorageSettings) -> list[str]:
     url = settings.endpoint_url
     if url and not settings.allow_link_local_endpoint and is_metadata_endpoint(url):
         found.append(
-            f"{_label('endpoint_url')} is {url!r}: a link-local or instance metadata address; give the "
-            f"store's address, or set {_label('allow_link_local_endpoint')} to true if the store really is there"
+            f"{_label('endpoint_url')} is {url!r}: a link-local or instance metadata address; "
+            f"give the store's address, or set {_label('allow_link_local_endpoint')} to true if it is there"
         )
     if (settings.access_key_id is None) != (settings.secret_access_key is None):
         found.append(

@@ -1,0 +1,184 @@
+"""The one place that knows how aioboto3 makes a client; slow to import, so `_aws` imports it in a thread."""
+
+# ruff: noqa: ANN401, SLF001  # aiobotocore publishes no types, and its seams are private attributes
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import aiobotocore.credentials as aio_credentials
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+
+from ._credentials import SharedCredentials
+from ._http_sessions import secure
+from ._settings import LOCALSTACK_CREDENTIAL, StorageSettings
+
+DEFAULT_REGION: Final = "us-east-1"
+EXPECT_CONTINUE_FROM: Final = 1 << 20
+"""Bodies from this size on wait for `100 Continue`: a refusal then costs no upload."""
+
+# These read small files and never wait for a network: a thread may run them to their end.
+_FILE_PROVIDERS: Final = (
+    aio_credentials.AioSharedCredentialProvider,
+    aio_credentials.AioConfigProvider,
+    aio_credentials.AioOriginalEC2Provider,
+    aio_credentials.AioBotoProvider,
+)
+# Clients botocore makes by itself to fetch credentials; its own defaults would wait five minutes.
+_CREDENTIAL_SERVICES: Final = frozenset({"sts", "sso", "sso-oidc", "signin"})
+_CREDENTIAL_CONFIG: Final = AioConfig(
+    connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"}
+)
+
+
+class StorageAioSession(AioSession):  # type: ignore[misc]  # aiobotocore publishes no types
+    """An aiobotocore session whose clients, those of the credential chain too, are safe and made in a thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._credentials: Any = None
+        self._contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
+        self._making = asyncio.Lock()
+        self._searched = False
+
+    def create_client(self, *args: Any, **kwargs: Any) -> _ClientContext:
+        """An async context manager; it may be entered again, as botocore's SSO token provider does."""
+        return _ClientContext(lambda: self._create_client(*args, **kwargs))
+
+    async def get_credentials(self) -> Any:
+        """What the chain found, temporary credentials shared by all callers; `None` when it found nothing."""
+        if self._credentials is None and not self._searched:
+            found = await self._search()
+            if isinstance(found, aio_credentials.AioRefreshableCredentials):
+                found = SharedCredentials(found)
+            self._credentials, self._searched = found, True
+        return self._credentials
+
+    async def _search(self) -> Any:
+        resolver = await asyncio.to_thread(self.get_component, "credential_provider")
+        for provider in resolver.providers:
+            if isinstance(provider, _FILE_PROVIDERS):
+                found = await asyncio.to_thread(_finish, provider.load())
+            else:
+                found = await provider.load()
+            if found is not None:
+                return found
+        return None
+
+    async def _create_client(self, service_name: str, *args: Any, **kwargs: Any) -> Any:
+        if service_name in _CREDENTIAL_SERVICES:
+            config = kwargs.get("config")
+            kwargs["config"] = _CREDENTIAL_CONFIG if config is None else _CREDENTIAL_CONFIG.merge(config)
+        else:
+            await self.get_credentials()
+        async with self._making:
+            return await asyncio.to_thread(self._make, service_name, *args, **kwargs)
+
+    def _make(self, service_name: str, *args: Any, **kwargs: Any) -> Any:
+        client = _finish(super()._create_client(service_name, *args, **kwargs))
+        secure(client, self._contexts)
+        return client
+
+
+class _ClientContext:
+    """Makes a client each time it is entered."""
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self._make = make
+        self._client: Any = None
+
+    async def __aenter__(self) -> Any:
+        self._client = await self._make()
+        return await self._client.__aenter__()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._client.__aexit__(*exc_info)
+
+
+def _finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that never waits; no event loop is needed, so any thread may run it."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise RuntimeError(f"{coroutine!r} waits, though it should not; report the version of aiobotocore in use")
+
+
+def make_session(settings: StorageSettings) -> Any:
+    """
+    An `aioboto3.Session` for *settings*, or the aiobotocore session itself where aioboto3 is not installed.
+
+    Blocks (imports, configuration files): call it in a thread.
+    """
+    core = StorageAioSession()
+    region = settings.region or core.get_config_variable("region") or DEFAULT_REGION
+    core.set_config_variable("region", region)
+    # The credential chain is built before the first client, from which botocore would learn the region.
+    core._last_client_region_used = region
+    if keys := _explicit_keys(settings):
+        core.set_credentials(*keys)
+    session = _as_aioboto3(core)
+    if settings.fast_path:
+        _enable_fast_path(session)
+    return session
+
+
+def client_args(settings: StorageSettings, version: str) -> dict[str, Any]:
+    """The keyword arguments of `session.client("s3", ...)`; none where botocore's own chain decides."""
+    s3 = {"use_accelerate_endpoint": True} if settings.use_accelerate else None
+    config = AioConfig(
+        signature_version="s3v4",
+        max_pool_connections=settings.max_pool_connections,
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+        # One layer retries, and it is not this one.
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        # Checksums are computed and verified above, off the event loop.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        user_agent_extra=f"greenlang-async-storage/{version}",
+        **({"s3": s3} if s3 else {}),
+    )
+    arguments: dict[str, Any] = {"config": config}
+    if settings.endpoint:
+        arguments["endpoint_url"] = settings.endpoint
+    if settings.verify_tls is not True:
+        arguments["verify"] = str(settings.verify_tls) if settings.verify_tls else False
+    return arguments
+
+
+def new_client(session: Any, settings: StorageSettings, version: str) -> Any:
+    """The async context manager of the S3 client."""
+    make = getattr(session, "client", None) or session.create_client
+    return make("s3", **client_args(settings, version))
+
+
+def _explicit_keys(settings: StorageSettings) -> tuple[str, str, str | None] | None:
+    if settings.access_key_id is not None and settings.secret_access_key is not None:
+        token = settings.session_token
+        secret = settings.secret_access_key.get_secret_value()
+        return settings.access_key_id, secret, token.get_secret_value() if token else None
+    if settings.use_localstack:
+        return LOCALSTACK_CREDENTIAL, LOCALSTACK_CREDENTIAL, None
+    return None
+
+
+def _as_aioboto3(core: StorageAioSession) -> Any:
+    try:
+        import aioboto3
+    except ModuleNotFoundError:  # plain aiobotocore 3.x, which aioboto3 does not allow yet
+        return core
+    return aioboto3.Session(botocore_session=core)
+
+
+def _enable_fast_path(session: Any) -> None:
+    try:
+        from .fastpath import enable
+    except ImportError:
+        return
+    enable(session, expect_continue_from=EXPECT_CONTINUE_FROM)
