@@ -38,8 +38,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _start(options: argparse.Namespace) -> StorageServer:
-    if options.directory is not None:
-        options.directory.mkdir(parents=True, exist_ok=True)
     if options.server == "moto":
         return MotoServer.start(port=options.port, directory=options.directory)
     return MinioServer.start(

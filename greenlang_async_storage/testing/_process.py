@@ -29,8 +29,8 @@ class ServerProcess:
     """
     A running child in a session of its own, so that Ctrl-C reaches its owner only.
 
-    Standard output and error go to *log*. When the owner dies without stopping it, even by SIGKILL,
-    the watchdog ends the child and removes *folders*.
+    It works in *directory*, where its output goes to `server.log`. When the owner dies without stopping it,
+    even by SIGKILL, the watchdog ends the child and removes *folders*.
     """
 
     def __init__(
@@ -38,13 +38,14 @@ class ServerProcess:
         command: Sequence[str],
         environment: Mapping[str, str],
         *,
-        log: Path,
+        directory: Path,
         folders: Sequence[Path] = (),
     ) -> None:
-        self._log = log
-        with log.open("wb") as output:
+        self._log = directory / "server.log"
+        with self._log.open("wb") as output:
             self._child = subprocess.Popen(
                 command,
+                cwd=directory,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

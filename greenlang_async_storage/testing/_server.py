@@ -64,7 +64,9 @@ class StorageServer(ABC):
         self.secret_key = secret_key
         self._port = port
         self._owns_directory = directory is None
-        self.directory = directory or Path(tempfile.mkdtemp(prefix=f"greenlang-{self.name}-"))
+        self.directory = (
+            directory.resolve() if directory else Path(tempfile.mkdtemp(prefix=f"greenlang-{self.name}-"))
+        )
         """Everything the server writes; removed at the end unless it was given."""
         self._extra_environment = dict(environment or {})
         self._timeout = timeout
@@ -153,7 +155,7 @@ class StorageServer(ABC):
         """Stop the server if it runs and start it again: same port, credentials and folder."""
         if self._process is not None:
             self._process.stop()
-        self._launch(fixed_port=True)
+        self._launch(keep_port=True, attempts=_BIND_ATTEMPTS)
 
     def wait(self) -> int:
         """Block until the server process ends; its exit code."""
@@ -182,15 +184,16 @@ class StorageServer(ABC):
 
     def _start(self) -> Self:
         try:
-            self._launch(fixed_port=self._port != 0)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._launch(keep_port=self._port != 0, attempts=1 if self._port else _BIND_ATTEMPTS)
         except BaseException:
             self.stop()
             raise
         return self
 
-    def _launch(self, *, fixed_port: bool) -> None:
-        for _ in range(_BIND_ATTEMPTS):
-            if not fixed_port:
+    def _launch(self, *, keep_port: bool, attempts: int) -> None:
+        for _ in range(attempts):
+            if not keep_port:
                 self._port = free_port()
             if self._came_up():
                 return
@@ -204,7 +207,7 @@ class StorageServer(ABC):
         process = self._process = ServerProcess(
             self._command(self._port),
             self._environment(),
-            log=self.directory / "server.log",
+            directory=self.directory,
             folders=[self.directory] if self._owns_directory else [],
         )
         deadline = time.monotonic() + self._timeout
