@@ -1,0 +1,152 @@
+"""
+The verbs for one object that move no bytes: head, exists, delete, tags.
+
+Source: S3 API reference, HeadObject, DeleteObject, GetObjectTagging, PutObjectTagging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypedDict
+
+from ._connection import Connection
+from ._errors import S3NotFoundError
+from ._info import object_info
+from ._options import quoted_etag
+from ._tags import prepare_tags
+from ._types import ObjectInfo
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.type_defs import HeadObjectOutputTypeDef
+
+
+class ReadArgs(TypedDict, total=False):
+    """Which version of an object a read is about, and under which condition."""
+
+    IfMatch: str
+    IfNoneMatch: str
+    VersionId: str
+
+
+class VersionArgs(TypedDict, total=False):
+    """The version a request is about; empty for the current one."""
+
+    VersionId: str
+
+
+def read_args(
+    key: str, *, if_match: str | None = None, if_none_match: str | None = None, version_id: str | None = None
+) -> ReadArgs:
+    """S3's arguments for a conditional or pinned read; ETags may come with or without quotes."""
+    args: ReadArgs = {}
+    if if_match is not None:
+        args["IfMatch"] = quoted_etag("if_match", if_match, key=key)
+    if if_none_match is not None:
+        args["IfNoneMatch"] = quoted_etag("if_none_match", if_none_match, key=key)
+    if version_id is not None:
+        args["VersionId"] = version_id
+    return args
+
+
+def version_args(version_id: str | None) -> VersionArgs:
+    """S3's argument for one version, or none."""
+    return {} if version_id is None else {"VersionId": version_id}
+
+
+async def head(
+    conn: Connection,
+    bucket: str,
+    key: str,
+    *,
+    if_match: str | None = None,
+    if_none_match: str | None = None,
+    version_id: str | None = None,
+) -> ObjectInfo:
+    """
+    What S3 knows of the object, its checksum included; no byte of it is read.
+
+    `S3NotFoundError` for a missing key (or bucket: a HEAD reply cannot tell which),
+    `S3PreconditionFailedError` when the ETag is not *if_match*, or is *if_none_match*.
+    """
+    args = read_args(key, if_match=if_match, if_none_match=if_none_match, version_id=version_id)
+    return object_info(key, await head_reply(conn, bucket, key, args))
+
+
+async def head_reply(conn: Connection, bucket: str, key: str, args: ReadArgs) -> HeadObjectOutputTypeDef:
+    """S3's own reply to HeadObject, with the checksum, for code that passes its fields on."""
+    return await conn.call(
+        "HeadObject",
+        lambda s3: s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED", **args, **conn.owner),
+        bucket=bucket,
+        key=key,
+    )
+
+
+async def exists(conn: Connection, bucket: str, key: str) -> bool:
+    """
+    Whether the object is there.
+
+    Only "not found" means no; a refused or failed request raises. Without s3:ListBucket S3 answers 403 for a
+    missing key, so this raises `S3AccessDeniedError` then. A missing bucket answers no as well: a HEAD reply
+    cannot tell. Asks for no checksum, which under SSE-KMS would need kms:Decrypt.
+    """
+    try:
+        await conn.call(
+            "HeadObject",
+            lambda s3: s3.head_object(Bucket=bucket, Key=key, **conn.owner),
+            bucket=bucket,
+            key=key,
+        )
+    except S3NotFoundError:
+        return False
+    return True
+
+
+async def delete(conn: Connection, bucket: str, key: str, *, version_id: str | None = None) -> None:
+    """
+    The object gone; also when it was not there.
+
+    In a bucket with versions S3 keeps the bytes and puts a delete marker in front; with *version_id* that
+    version, or that marker, is removed for good.
+    """
+    args = version_args(version_id)
+    await conn.call(
+        "DeleteObject",
+        lambda s3: s3.delete_object(Bucket=bucket, Key=key, **args, **conn.owner),
+        bucket=bucket,
+        key=key,
+    )
+
+
+async def get_tags(
+    conn: Connection, bucket: str, key: str, *, version_id: str | None = None
+) -> dict[str, str]:
+    """The object's tags, `{}` for none. Needs s3:GetObjectTagging."""
+    args = version_args(version_id)
+    reply = await conn.call(
+        "GetObjectTagging",
+        lambda s3: s3.get_object_tagging(Bucket=bucket, Key=key, **args, **conn.owner),
+        bucket=bucket,
+        key=key,
+    )
+    return {tag["Key"]: tag["Value"] for tag in reply["TagSet"]}
+
+
+async def set_tags(conn: Connection, bucket: str, key: str, tags: Mapping[str, str]) -> None:
+    """
+    Exactly these *tags* on the object, instead of those it had; `{}` removes them. Needs s3:PutObjectTagging.
+
+    At most 10; see `WriteOptions.tags`. Raises `S3InvalidRequestError` before anything is sent.
+    """
+    checked = prepare_tags(tags, key=key)
+    await conn.call(
+        "PutObjectTagging",
+        lambda s3: s3.put_object_tagging(
+            Bucket=bucket,
+            Key=key,
+            Tagging={"TagSet": [{"Key": name, "Value": value} for name, value in checked.items()]},
+            **conn.owner,
+        ),
+        bucket=bucket,
+        key=key,
+    )
