@@ -132,19 +132,23 @@ async def get_tags(
     return {tag["Key"]: tag["Value"] for tag in reply["TagSet"]}
 
 
-async def set_tags(conn: Connection, bucket: str, key: str, tags: Mapping[str, str]) -> None:
+async def set_tags(
+    conn: Connection, bucket: str, key: str, tags: Mapping[str, str], *, version_id: str | None = None
+) -> None:
     """
     Exactly these *tags* on the object, instead of those it had; `{}` removes them. Needs s3:PutObjectTagging.
 
     At most 10; see `WriteOptions.tags`. Raises `S3InvalidRequestError` before anything is sent.
     """
     checked = prepare_tags(tags, key=key)
+    args = version_args(version_id)
     await conn.call(
         "PutObjectTagging",
         lambda s3: s3.put_object_tagging(
             Bucket=bucket,
             Key=key,
             Tagging={"TagSet": [{"Key": name, "Value": value} for name, value in checked.items()]},
+            **args,
             **conn.owner,
         ),
         bucket=bucket,
