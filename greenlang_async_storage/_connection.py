@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from ._body import Body
 from ._concurrency import CleanupTasks
+from ._deadline import call_deadline
 from ._lifecycle import CallScope, Lifecycle
 from ._log import log
 from ._requests import RequestEngine
@@ -39,7 +40,7 @@ class SourceOwnerArgs(TypedDict, total=False):
 class ClientHooks:
     """What the connection needs from whoever made the client."""
 
-    refresh_credentials: Callable[[], Awaitable[None]]
+    refresh_credentials: Callable[[], Awaitable[object]]
     """Forced and single flight; used once after the store called the credentials expired."""
     payload: Callable[[Buffer, str | None], Buffer]
     """A body in the form the client takes, with its SHA-256 (hex) where the client can use it."""
@@ -109,8 +110,14 @@ class Connection:
         self._lifecycle.require_open()
 
     async def clean_up(self, operation: str, action: Callable[[], Awaitable[object]]) -> None:
-        """Run *action* to its end, also when this task is cancelled again; a failure is logged, not raised."""
-        await self.cleanups.run(operation, action, timeout=self.settings.cleanup_timeout)
+        """Run *action* to the end, also when this task is cancelled; failures are logged, not raised."""
+
+        async def unhurried() -> None:
+            # The caller's deadline may be why there is something to clean up.
+            call_deadline.set(None)
+            await action()
+
+        await self.cleanups.run(operation, unhurried, timeout=self.settings.cleanup_timeout)
 
     def count_orphan(self) -> None:
         """Note that a multipart upload may have been left open."""

@@ -303,7 +303,7 @@ def _retry_after(value: str | None) -> float | None:
 
 @contextmanager
 def map_errors(operation: str, bucket: str | None = None, key: str | None = None) -> Iterator[None]:
-    """Failures inside the block as `S3Error`, from their cause; cancels and programming mistakes unchanged."""
+    """Failures inside the block as `S3Error`, from their cause; other exceptions unchanged."""
     try:
         yield
     except Exception as exc:

@@ -169,7 +169,10 @@ class S3ConnectionError(S3Error):
 class S3CredentialsError(S3Error):
     """There are no usable credentials: none found, expired, or they could not be refreshed."""
 
-    default_remedy = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role's AWS_WEB_IDENTITY_TOKEN_FILE."
+    default_remedy = (
+        "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+        "or AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE."
+    )
 
 
 class S3InvalidRequestError(S3Error, ValueError):

@@ -68,7 +68,10 @@ class RequestEngine:
     """Runs jobs on one client behind one gate; the only place that tries again."""
 
     def __init__(
-        self, client: S3Client, settings: StorageSettings, refresh_credentials: Callable[[], Awaitable[None]]
+        self,
+        client: S3Client,
+        settings: StorageSettings,
+        refresh_credentials: Callable[[], Awaitable[object]],
     ) -> None:
         self.counters = Counters()
         self.size = settings.max_pool_connections

@@ -1,0 +1,103 @@
+"""What every part of `Bucket` shares: the name, the connection, and a prefix no call can leave."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+from greenlang_async_storage._errors import S3InvalidRequestError
+from greenlang_async_storage._names import validate_bucket_name, validate_key, validate_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from greenlang_async_storage._connection import Connection
+    from greenlang_async_storage._lifecycle import CallScope
+    from greenlang_async_storage._types import MultipartUpload
+
+
+class _Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+K = TypeVar("K", bound=_Keyed)
+
+
+class BucketView:
+    """A bucket, or the part of it under one prefix; holds nothing open and costs nothing to make."""
+
+    __slots__ = ("_connection", "_name", "_prefix")
+
+    def __init__(self, connection: Connection, name: str, prefix: str = "") -> None:
+        self._connection = connection
+        self._name = validate_bucket_name(name)
+        self._prefix = prefix
+
+    @property
+    def name(self) -> str:
+        """The bucket's name."""
+        return self._name
+
+    @property
+    def prefix(self) -> str:
+        """What every key of this view starts with; empty, or ending in `/`."""
+        return self._prefix
+
+    def scoped(self, prefix: str) -> Self:
+        """
+        A view of this bucket that can never leave *prefix*: keys go in and come out without it.
+
+        Listing, copy sources, batches and presigned requests are scoped too. A missing `/` at the end is
+        added, so `scoped("t1")` never reaches `t10/`. Views nest.
+
+        Raises:
+            S3InvalidRequestError: an empty prefix, or one with a segment such as `..`.
+        """
+        ended = prefix if prefix.endswith("/") else f"{prefix}/"
+        if ended == "/":
+            raise S3InvalidRequestError(
+                f"prefix {prefix!r} is empty: it would scope nothing",
+                bucket=self._name,
+                remedy="Pass a prefix such as 'tenant-123/'.",
+            )
+        return type(self)(self._connection, self._name, validate_prefix(self._prefix + ended))
+
+    def __repr__(self) -> str:
+        where = f", prefix={self._prefix!r}" if self._prefix else ""
+        return f"{type(self).__name__}({self._name!r}{where})"
+
+    def _within(self, timeout: float | None, operation: str, key: str | None = None) -> CallScope:
+        return self._connection.within(timeout, operation, self._name, key)
+
+    def _full(self, key: str) -> str:
+        """The key S3 sees, checked before anything is sent."""
+        if not self._prefix:
+            return validate_key(key)
+        validate_key(key)
+        return validate_key(self._prefix + key)
+
+    def _full_prefix(self, prefix: str) -> str:
+        return validate_prefix(self._prefix + validate_prefix(prefix))
+
+    def _relative(self, found: K) -> K:
+        """*found* as a user of this view names it."""
+        if not self._prefix:
+            return found
+        return replace(found, key=found.key.removeprefix(self._prefix))  # type: ignore[type-var]  # all are dataclasses
+
+    @property
+    def _renamed(self) -> Callable[[str], str]:
+        prefix = self._prefix
+        return lambda key: key.removeprefix(prefix)
+
+    def _own(self, upload: MultipartUpload) -> MultipartUpload:
+        """*upload*, checked to be in this view."""
+        if upload.bucket == self._name and upload.key.startswith(self._prefix):
+            return upload
+        raise S3InvalidRequestError(
+            f"the multipart upload of s3://{upload.bucket}/{upload.key} does not belong to {self!r}",
+            bucket=self._name,
+            key=upload.key,
+            remedy="Call this on the bucket and scope that created the upload.",
+        )

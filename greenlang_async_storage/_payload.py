@@ -1,0 +1,25 @@
+"""Request bodies in the form the client takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from ._types import Buffer
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+
+def payload_for(client: S3Client) -> Callable[[Buffer, str | None], Buffer]:
+    """
+    A function `(data, sha256_hex) -> Body=` for *client*.
+
+    botocore takes bytes and bytearrays; a client on the fast path also takes views, and a digest that is
+    known already is not computed again for the signature.
+    """
+    from . import fastpath
+
+    if not fastpath.is_enabled(client):
+        return lambda data, _sha256: bytes(data) if isinstance(data, memoryview) else data
+    return lambda data, sha256: data if sha256 is None else cast("Buffer", fastpath.Payload(data, sha256))
