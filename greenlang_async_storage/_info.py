@@ -79,7 +79,7 @@ def object_info(key: str, reply: Mapping[str, object]) -> ObjectInfo:
 
 
 def _checksum(reply: Mapping[str, object], parts: int | None) -> Checksum | None:
-    """The stored checksum; of an object sent in parts and without a stated type it covers the parts' checksums."""
+    """The stored checksum; of an object in parts it covers their checksums unless its type is stated."""
     checksum = stored_checksum(reply)
     if checksum is None or parts is None or reply.get("ChecksumType") or checksum.type == "COMPOSITE":
         return checksum
