@@ -1,0 +1,135 @@
+# `make` lists the targets. Python 3.11 or newer is all they need; the MinIO ones also need Go.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
+PYTHON ?= $(shell for p in $(PYTHONS); do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+NEXT_INSTALLED := .venv-next/.installed
+EXTRAS := json,fastapi,cli,metrics,otel,testing,demo
+CHECKED := $(wildcard greenlang_async_storage tests tools examples benchmarks)
+
+MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
+MINIO := .tools/bin/minio
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_REQUIRE_VIRTUALENV := 1
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: venv
+venv: $(INSTALLED) ## .venv with the project (editable) and its development tools
+
+# $(1): environment. Creates it with the pinned pip, which knows dependency groups.
+define create_venv
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: install it, or say make PYTHON=/path/to/python3." >&2; exit 1; }
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install -q -c constraints.txt pip
+endef
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(call create_venv,.venv)
+	$(BIN)/python -m pip install -q -c constraints.txt --group dev
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[$(EXTRAS)]'
+	@# Its tables are the demo's input; what it depends on is not needed.
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps codecarbon
+	@touch $@
+
+$(NEXT_INSTALLED): pyproject.toml constraints.txt constraints-next.txt
+	$(call create_venv,.venv-next)
+	.venv-next/bin/python -m pip install -q -c constraints-next.txt --group next
+	@# aioboto3 asks for one aiobotocore 2.x: this environment has the newest 3.x, and no aioboto3.
+	.venv-next/bin/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: demo
+demo: $(INSTALLED) ## the main job, on an embedded server (or on GREENLANG_STORAGE_ENDPOINT_URL)
+	$(BIN)/python examples/demo.py
+
+.PHONY: demo-minio
+demo-minio: $(INSTALLED) minio ## the main job, on a MinIO of its own
+	$(BIN)/python -m greenlang_async_storage.testing minio -- $(BIN)/python examples/demo.py
+
+# The wheel first: the run ends with the summary of the whole suite.
+.PHONY: test
+test: $(INSTALLED) ## lint, types, the built wheel on the oldest and newest Python here, all tests
+	@$(MAKE) lint
+	@$(MAKE) type
+	@$(MAKE) test-wheel
+	$(BIN)/python -m pytest -q
+
+.PHONY: test-full
+test-full: minio ## `make test` with nothing skipped, and the newest aiobotocore
+	@CI=true $(MAKE) test-next
+	@CI=true $(MAKE) test
+
+.PHONY: test-next
+test-next: $(NEXT_INSTALLED) ## the fast path on the newest aiobotocore, in .venv-next
+	.venv-next/bin/python -m pytest -q tests/fastpath
+
+.PHONY: test-wheel
+test-wheel: $(INSTALLED) ## the built wheel; nothing to do when it and the tests are as last time
+	$(BIN)/python -m tools.wheel
+
+.PHONY: lint
+lint: $(INSTALLED) ## ruff: rules and format
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+
+.PHONY: type
+type: $(INSTALLED) ## mypy --strict, tests included
+	$(BIN)/mypy $(CHECKED)
+
+.PHONY: format
+format: $(INSTALLED) ## let ruff rewrite what it can
+	$(BIN)/ruff format $(CHECKED)
+	$(BIN)/ruff check --fix $(CHECKED)
+
+.PHONY: faults
+faults: $(INSTALLED) minio ## the fault drills: kills, stalls and lost replies
+	CI=true $(BIN)/python -m pytest -q tests/faults
+
+.PHONY: bench
+bench: $(INSTALLED) minio ## benchmarks, a short run
+	$(BIN)/python -m benchmarks
+
+.PHONY: bench-full
+bench-full: $(INSTALLED) minio ## benchmarks, all of them
+	$(BIN)/python -m benchmarks --full
+
+.PHONY: minio
+minio: ## build the pinned MinIO into .tools (once; needs Go)
+	@if test -x $(MINIO) && { ! command -v go >/dev/null || go version -m $(MINIO) | grep -q '$(MINIO_VERSION)'; }; then \
+		exit 0; \
+	elif ! command -v go >/dev/null; then \
+		echo "make minio needs Go (https://go.dev/dl): MinIO publishes no programs, it is built from source." >&2; \
+		exit 1; \
+	else \
+		echo "building MinIO $(MINIO_VERSION): some minutes, once"; \
+		mkdir -p .tools/bin; \
+		GOBIN=$(CURDIR)/.tools/bin go install github.com/minio/minio@$(MINIO_VERSION); \
+	fi
+
+.PHONY: minio-up
+minio-up: $(INSTALLED) minio ## MinIO with KMS on 127.0.0.1:9000 (MINIO_PORT), data in .tools/minio
+	@$(BIN)/python -m tools.minio_service up
+
+.PHONY: minio-down
+minio-down: ## stop it; its data stays
+	@$(PYTHON) -m tools.minio_service down
+
+.PHONY: constraints
+constraints: ## pin the newest versions that fit, in constraints*.txt
+	$(PYTHON) -m tools.lock
+
+.PHONY: clean
+clean: ## remove environments, caches and builds; MinIO and its data in .tools stay
+	rm -rf .venv .venv-* build dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.tools/*' -prune -exec rm -rf {} +
