@@ -1,0 +1,47 @@
+"""
+Refusals that no retry rule and no redirect looks at, raised without botocore's detour.
+
+Missing keys and failed conditions are ordinary answers to programs that probe. Their reply is parsed by botocore's own
+parser; only the events around it, none of which acts on these answers, are left out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from botocore.awsrequest import HeadersDict
+
+from greenlang_async_storage.fastpath._model import Operation
+
+if TYPE_CHECKING:
+    from greenlang_async_storage.fastpath._mixin import FastPathMixin
+
+_PLAIN_REFUSALS = {
+    304: frozenset({"304"}),
+    403: frozenset({"403", "AccessDenied"}),
+    404: frozenset({"404", "NoSuchKey", "NoSuchBucket", "NoSuchUpload", "NoSuchVersion"}),
+    412: frozenset({"412", "PreconditionFailed"}),
+}
+
+
+async def plain_refusal(
+    client: FastPathMixin, operation: Operation, status: int, headers: dict[str, str], body: bytes
+) -> dict[str, Any] | None:
+    """botocore's response dictionary for one of these refusals; None for every other answer."""
+    codes = _PLAIN_REFUSALS.get(status)
+    if codes is None or "expires" in headers:
+        return None
+    endpoint: Any = client._endpoint
+    model = operation.model
+    parser = endpoint._response_parser_factory.create_parser(model.service_model.resolved_protocol)
+    reply = {
+        "headers": HeadersDict(headers),
+        "status_code": status,
+        "context": {"operation_name": operation.name},
+        "body": body,
+    }
+    parsed: dict[str, Any] = await parser.parse(reply, model.output_shape)
+    if parsed.get("Error", {}).get("Code") not in codes:
+        return None
+    await endpoint._add_modeled_error_fields(reply, parsed, model, parser)
+    return parsed

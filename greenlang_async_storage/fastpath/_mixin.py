@@ -1,0 +1,193 @@
+"""The class in front of aiobotocore's client: its calls are compiled where they can be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiobotocore.endpoint import AioEndpoint
+from aiobotocore.httpsession import AIOHTTPSession
+from botocore.exceptions import HTTPClientError
+
+from greenlang_async_storage.fastpath import _retry
+from greenlang_async_storage.fastpath._call import ClientState, Request
+from greenlang_async_storage.fastpath._checksums import response_algorithm
+from greenlang_async_storage.fastpath._conditions import PassOn, Reason
+from greenlang_async_storage.fastpath._enable import Options
+from greenlang_async_storage.fastpath._errors import plain_refusal
+from greenlang_async_storage.fastpath._payload import Payload
+from greenlang_async_storage.fastpath._reply import decode_headers, read_document, safe_for_botocore
+from greenlang_async_storage.fastpath._statistics import COUNTERS
+from greenlang_async_storage.fastpath._stream import StreamedReply, streamed_body
+from greenlang_async_storage.fastpath._wire import WireResponse
+from greenlang_async_storage.fastpath.transport import HTTPSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PORTABLE_CONNECTOR_ARGS = frozenset({"keepalive_timeout", "use_dns_cache", "ttl_dns_cache"})
+
+
+class FastPathMixin:
+    """Stands before `AioBaseClient` in the bases of an S3 client."""
+
+    if TYPE_CHECKING:
+        meta: Any
+        exceptions: Any
+        _endpoint: Any
+        _loader: Any
+        _request_signer: Any
+        _ruleset_resolver: Any
+        _serializer: Any
+        _user_agent_creator: Any
+        _resolve_endpoint_ruleset: Callable[..., Any]
+
+    _fastpath_options: Options = Options()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        reason = _install_transport(self._endpoint)
+        self._fastpath = ClientState(self._fastpath_options.expect_continue_from, reason)
+        self.meta.events.register("before-call.s3", _retry.before_call)
+        self.meta.events.register("before-send.s3", _retry.before_send)
+
+    async def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any:
+        following: Callable[..., Any] = super()._make_api_call  # type: ignore[misc] - the next base is AioBaseClient
+        try:
+            request = await self._fastpath.request(self, operation_name, api_params, following)
+        except PassOn as signal:
+            COUNTERS.passed_on[signal.reason] += 1
+            return await following(operation_name, _plain(api_params))
+        COUNTERS.operations[operation_name] += 1
+        answer = await _exchange(self, request)
+        if isinstance(answer, dict):
+            return answer
+        COUNTERS.handed_over += 1
+        request.body.rewind()
+        return await _retry.hand_over(answer, following, _plain(api_params))
+
+
+def _install_transport(endpoint: Any) -> Reason:
+    """Put our transport in place of aiobotocore's default one; the reason to give where that was not possible."""
+    session = endpoint.http_session
+    if type(endpoint) is not AioEndpoint or type(session) is not AIOHTTPSession:
+        return Reason.SESSION
+    if session._proxy_config._proxies:
+        return Reason.PROXY
+    if not session._connector_args.keys() <= _PORTABLE_CONNECTOR_ARGS:
+        return Reason.SESSION
+    certificate = session._cert_file
+    if session._key_file is not None:
+        certificate = (session._cert_file, session._key_file)
+    endpoint.http_session = HTTPSession(
+        verify=session._verify,
+        timeout=(session._timeout.sock_connect, session._timeout.sock_read),
+        max_pool_connections=session._max_pool_connections,
+        socket_options=session._socket_options,
+        client_cert=certificate,
+        connector_args=session._connector_args,
+    )
+    return Reason.SESSION
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    body = parameters.get("Body")
+    return {**parameters, "Body": body.plain()} if type(body) is Payload else parameters
+
+
+async def _exchange(client: FastPathMixin, request: Request) -> dict[str, Any] | _retry.FirstAnswer:
+    """The result of the call when its first answer settles it; else that answer, for botocore."""
+    operation = request.operation
+    answer = _retry.FirstAnswer(operation.name, request.invocation_id)
+    try:
+        wire = await request.transport.exchange(
+            request.target.origin,
+            operation.method,
+            request.path,
+            list(request.headers.items()),
+            request.body.content,
+            content_length=request.body.length if request.body.is_file else None,
+        )
+    except Exception as error:  # noqa: BLE001 - botocore decides what each of them means
+        answer.error = error
+        return answer
+    try:
+        headers = decode_headers(wire.headers)
+        if operation.streams and 200 <= wire.status < 300:
+            return await _streamed(request, answer, wire, headers)
+        body = await read_document(wire, headers, operation.name)
+    except HTTPClientError as error:
+        wire.close()
+        if operation.streams:
+            # aiobotocore reads the text of a refused GetObject after its retry rules; so its failure is final.
+            raise
+        answer.error = error
+        return answer
+    except BaseException:
+        wire.close()
+        raise
+    return await _read(client, request, answer, wire.status, headers, body)
+
+
+async def _streamed(
+    request: Request, answer: _retry.FirstAnswer, wire: WireResponse, headers: dict[str, str]
+) -> dict[str, Any] | _retry.FirstAnswer:
+    operation = request.operation
+    url = f"{request.target.url}{request.path}"
+    reply = StreamedReply(wire, url, operation.method, headers)
+    try:
+        parsed = operation.reply.head(wire.status, headers)
+    except Exception:  # noqa: BLE001 - botocore meets the same reply and raises its own
+        answer.response = _retry.received(url, wire.status, headers, b"", reply)
+        return answer
+    algorithm = response_algorithm(operation, request.draft.parameters, headers)
+    if algorithm is not None:
+        parsed["ResponseMetadata"]["ChecksumAlgorithm"] = algorithm
+    expected = None if algorithm is None else headers[f"x-amz-checksum-{algorithm}"]
+    parsed["Body"] = streamed_body(reply, headers.get("content-length"), algorithm, expected)
+    await _succeeded(request, parsed)
+    return parsed
+
+
+async def _read(
+    client: FastPathMixin,
+    request: Request,
+    answer: _retry.FirstAnswer,
+    status: int,
+    headers: dict[str, str],
+    body: bytes,
+) -> dict[str, Any] | _retry.FirstAnswer:
+    operation = request.operation
+    if 200 <= status < 300:
+        try:
+            parsed = operation.reply.head(status, headers)
+            operation.reply.body(status, body, parsed, decode_keys=request.draft.decode_keys)
+        except Exception:  # noqa: BLE001 - an odd or broken reply is botocore's to judge
+            pass
+        else:
+            await _succeeded(request, parsed)
+            return parsed
+    body = safe_for_botocore(body)
+    refusal = await plain_refusal(client, operation, status, headers, body)
+    if refusal is not None:
+        await _settled(request, refusal)
+        error = client.exceptions.from_code(refusal["Error"]["Code"])
+        raise error(refusal, operation.name)
+    answer.response = _retry.received(f"{request.target.url}{request.path}", status, headers, body, None)
+    return answer
+
+
+async def _succeeded(request: Request, parsed: dict[str, Any]) -> None:
+    handlers = request.handlers
+    await _settled(request, parsed)
+    if handlers.release_quota is not None:
+        handlers.release_quota(context={}, http_response=_retry.SUCCEEDED)
+
+
+async def _settled(request: Request, parsed: dict[str, Any]) -> None:
+    """What botocore's retry handlers note of a first answer that is not retried."""
+    handlers = request.handlers
+    metadata = parsed["ResponseMetadata"]
+    metadata.update(await handlers.success_metadata(request.operation.model))
+    if handlers.limiter is not None:
+        await handlers.limiter.on_receiving_response(**_retry.success_event(request.operation.model, parsed))
+    metadata["RetryAttempts"] = 0

@@ -1,0 +1,38 @@
+"""A request body whose SHA-256 is already known."""
+
+from __future__ import annotations
+
+import re
+
+from greenlang_async_storage.fastpath._wire import Buffer
+
+_HEX_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+class Payload:
+    """
+    Bytes for `Body=` of PutObject and UploadPart that need not be hashed again to be signed.
+
+    *data* is not copied and must not change before the call has returned. A wrong *sha256_hex* is refused by the
+    server, never by us. A call that the fast path passes on gets the plain bytes.
+    """
+
+    __slots__ = ("data", "sha256_hex")
+
+    def __init__(self, data: Buffer, sha256_hex: str) -> None:
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"a payload is bytes, a bytearray or a memoryview, not {type(data).__name__}")
+        if _HEX_DIGEST.fullmatch(sha256_hex) is None:
+            raise ValueError(f"{sha256_hex!r} is no SHA-256: pass the 64 hexadecimal digits of hexdigest()")
+        self.data = data
+        self.sha256_hex = sha256_hex
+
+    def __len__(self) -> int:
+        return self.data.nbytes if isinstance(self.data, memoryview) else len(self.data)
+
+    def __repr__(self) -> str:
+        return f"Payload({len(self)} bytes, sha256={self.sha256_hex})"
+
+    def plain(self) -> bytes | bytearray:
+        """The bytes as botocore takes them: a memoryview, which it refuses, is copied."""
+        return bytes(self.data) if isinstance(self.data, memoryview) else self.data

@@ -1,0 +1,152 @@
+"""Parameters of a call into the parts of its request, as botocore's handlers and serializer would make them."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import md5
+from typing import Any
+from urllib.parse import quote
+
+import botocore.handlers
+
+from greenlang_async_storage.fastpath._conditions import PassOn, Reason
+from greenlang_async_storage.fastpath._model import Operation, Place
+
+# Everything else (spaces at the ends, control characters, other scripts) is left to botocore and its session.
+_PLAIN_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_QUERY_SAFE = "-._~"
+_KEY_SAFE = "/~"
+
+
+@dataclass(slots=True)
+class Draft:
+    """A request before it knows its host, its credentials and the hash of its body."""
+
+    bucket: str
+    key: str | None
+    """Percent-encoded."""
+    query: str
+    headers: dict[str, str]
+    """Names in lower case."""
+    body: Any
+    """What the caller gave for a streamed body, or the written document; None without one."""
+    parameters: Mapping[str, Any]
+    """With what botocore's handlers would have added."""
+    decode_keys: bool
+
+
+def serialize(operation: Operation, parameters: dict[str, Any], config: Any) -> Draft:
+    """The draft for *parameters*, which are not changed. PassOn for everything botocore might refuse or treat apart."""
+    parameters, decode_keys = _complete(operation, parameters, config)
+    if not operation.required <= parameters.keys():
+        raise PassOn(Reason.PARAMETERS)
+    headers: dict[str, str] = {}
+    query = [operation.query] if operation.query else []
+    bucket = key = ""
+    body: Any = None
+    members = operation.members
+    for name, value in parameters.items():
+        member = members.get(name)
+        if member is None:
+            raise PassOn(Reason.PARAMETERS)
+        place = member.place
+        if place is Place.HEADER:
+            text = member.convert(value)
+            if text is not None:
+                headers[member.name] = _visible(text)
+        elif place is Place.PATH:
+            text = member.convert(value) or ""
+            if name == "Bucket":
+                bucket = text
+            else:
+                key = _quoted(text, _KEY_SAFE)
+        elif place is Place.QUERY:
+            query.append(f"{member.name}={_quoted(member.convert(value) or '', _QUERY_SAFE)}")
+        elif place is Place.METADATA:
+            _add_metadata(operation, member.name, value, headers)
+        elif place is Place.XML:
+            body = _document(operation, value)
+        elif value is None:
+            raise PassOn(Reason.PARAMETERS)
+        else:
+            body = value
+    return Draft(bucket, key if operation.has_key else None, "&".join(query), headers, body, parameters, decode_keys)
+
+
+def _complete(operation: Operation, parameters: dict[str, Any], config: Any) -> tuple[dict[str, Any], bool]:
+    """*parameters* with what the handlers of `before-parameter-build` add; a copy when there is anything to add."""
+    added: dict[str, Any] = {}
+    mode = operation.validation_member
+    if mode is not None and mode not in parameters and config.response_checksum_validation == "when_supported":
+        added[mode] = "ENABLED"
+    decode_keys = operation.encodes_keys and "EncodingType" not in parameters
+    if decode_keys:
+        added["EncodingType"] = "url"
+    if operation.quotes_source and "CopySource" in parameters:
+        added["CopySource"] = _copy_source(parameters["CopySource"])
+    for prefix in operation.sse_prefixes:
+        customer_key = parameters.get(f"{prefix}Key")
+        if customer_key is not None and f"{prefix}KeyMD5" not in parameters:
+            added[f"{prefix}Key"], added[f"{prefix}KeyMD5"] = _customer_key(customer_key)
+    return ({**parameters, **added} if added else parameters), decode_keys
+
+
+def _copy_source(source: Any) -> str:
+    try:
+        if type(source) is str:
+            return str(botocore.handlers._quote_source_header(source))
+        if type(source) is dict:
+            return str(botocore.handlers._quote_source_header_from_dict(source))
+    except Exception as error:
+        raise PassOn(Reason.PARAMETERS) from error
+    raise PassOn(Reason.PARAMETERS)
+
+
+def _customer_key(key: Any) -> tuple[str, str]:
+    if type(key) not in (str, bytes):
+        raise PassOn(Reason.PARAMETERS)
+    raw = key.encode() if isinstance(key, str) else key
+    digest = md5(raw, usedforsecurity=False).digest()
+    return base64.b64encode(raw).decode(), base64.b64encode(digest).decode()
+
+
+def _add_metadata(operation: Operation, prefix: str, metadata: Any, headers: dict[str, str]) -> None:
+    if type(metadata) is not dict:
+        raise PassOn(Reason.PARAMETERS)
+    for name, value in metadata.items():
+        if type(name) is not str or type(value) is not str:
+            raise PassOn(Reason.PARAMETERS)
+        full = f"{prefix}{name}".lower()
+        # Two names that differ in case only become one header with two values in botocore's signature.
+        if full in headers or _HEADER_NAME.fullmatch(name) is None:
+            raise PassOn(Reason.TEXT)
+        headers[full] = _visible(value)
+
+
+def _document(operation: Operation, value: Any) -> bytes:
+    if operation.write_body is None:
+        raise PassOn(Reason.PARAMETERS)
+    try:
+        body = operation.write_body(value)
+    except UnicodeEncodeError as error:
+        raise PassOn(Reason.TEXT) from error
+    if operation.escape_newlines:
+        body = body.replace(b"\r", b"&#xD;").replace(b"\n", b"&#xA;")
+    return body
+
+
+def _visible(text: str) -> str:
+    if _PLAIN_VALUE.fullmatch(text) is None or "  " in text:
+        raise PassOn(Reason.TEXT)
+    return text
+
+
+def _quoted(text: str, safe: str) -> str:
+    try:
+        return quote(text, safe=safe)
+    except UnicodeEncodeError as error:
+        raise PassOn(Reason.TEXT) from error
