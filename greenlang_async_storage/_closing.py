@@ -15,7 +15,7 @@ async def closing_with(close: Callable[[], Awaitable[object]]) -> AsyncIterator[
         try:
             await close()
         except Exception as exc:  # noqa: BLE001  # it must not hide the cause
-            cause.add_note(f"closing the source failed as well: {exc!r}")
+            cause.add_note(f"closing it failed as well: {exc!r}")
         raise
     await close()
 

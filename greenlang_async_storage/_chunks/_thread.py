@@ -73,9 +73,12 @@ class _Pump:
             self._busy = False
             for piece in batch.pieces:
                 yield piece
-            if batch.error is not None:
-                raise batch.error
             last = batch.last
+            if batch.error is not None:
+                try:
+                    raise batch.error
+                finally:
+                    del batch  # with it the error would hold itself, and all its frames hold, alive
 
     async def aclose(self) -> None:
         """Let the thread close the iterator and end; a read under way is waited for a moment only."""

@@ -30,12 +30,10 @@ async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
                 block_failure = exc
                 raise
     except BaseExceptionGroup as failures:
-        leaves = _leaves(failures)
-        first = block_failure if block_failure in leaves else leaves[0]
-        if task and task.cancelling() > cancels:
-            # Python < 3.13 lets the failure win, and the cancel would be lost.
-            raise asyncio.CancelledError from first
-        _raise_single(first, len(leaves) - 1)
+        cancelled = task is not None and task.cancelling() > cancels
+        _raise_single(failures, block_failure, cancelled=cancelled)
+    finally:
+        del block_failure  # held here, a failure would hold itself, and all its frames hold, alive
 
 
 async def wait_through_cancels(future: asyncio.Future[T], *, timeout: float | None = None) -> bool:
@@ -80,12 +78,20 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return found
 
 
-def _raise_single(failure: BaseException, others: int) -> NoReturn:
-    """Raise *failure* as it was, with its own context instead of the group it was taken from."""
-    if others:
-        failure.add_note(f"{others} more of the tasks that ran beside it failed")
+def _raise_single(
+    group: BaseExceptionGroup[BaseException], preferred: BaseException | None, *, cancelled: bool
+) -> NoReturn:
+    """Raise one of *group* as it was, with its own context instead of the group it was taken from."""
+    leaves = _leaves(group)
+    failure = next((leaf for leaf in leaves if leaf is preferred), leaves[0])
+    if len(leaves) > 1:
+        failure.add_note(f"{len(leaves) - 1} more of the tasks that ran beside it failed")
     context = failure.__context__
     try:
+        if cancelled:
+            # Python < 3.13 lets the failure win, and the cancel would be lost.
+            raise asyncio.CancelledError from failure
         raise failure
     finally:
         failure.__context__ = context
+        del group, preferred, leaves, failure, context

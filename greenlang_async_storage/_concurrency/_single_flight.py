@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
 from typing import Generic, TypeVar
 
 from ._groups import wait_through_cancels
@@ -36,13 +37,13 @@ class SingleFlight(Generic[K, V]):
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.create_task(_call(loader), name="storage-load"))
-            flight.task.add_done_callback(lambda _: self._forget(key, flight))
+            flight.task.add_done_callback(partial(self._forget, key, flight))
         flight.waiters += 1
         try:
             await asyncio.wait([flight.task])
         except asyncio.CancelledError:
             if flight.waiters == 1:
-                self._forget(key, flight)
+                self._forget(key, flight, flight.task)
                 flight.task.cancel()
                 await wait_through_cancels(flight.task)
                 if not flight.task.cancelled():
@@ -50,9 +51,12 @@ class SingleFlight(Generic[K, V]):
             raise
         finally:
             flight.waiters -= 1
-        return flight.task.result()
+        try:
+            return flight.task.result()
+        finally:
+            del flight  # held here, a failure would hold itself, and all its frames hold, alive
 
-    def _forget(self, key: K, flight: _Flight[V]) -> None:
+    def _forget(self, key: K, flight: _Flight[V], _task: asyncio.Task[V]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
 

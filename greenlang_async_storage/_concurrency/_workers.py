@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import operator
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar, cast
 
-from greenlang_async_storage._closing import closing_generator
+from greenlang_async_storage._closing import closing_generator, closing_with
 
 from ._groups import task_group, wait_through_cancels
 
@@ -91,27 +91,9 @@ async def stream_bounded(
         await results.offer(settled)
 
     _require_width(width)
-    driver = asyncio.create_task(_drive(items, handle, width), name="storage-batch")
-    results.follow(driver)
-    try:
+    results.start(_drive(items, handle, width))
+    async with closing_with(results.aclose):
         yield results
-    except BaseException as cause:
-        error, _ = await _stop(driver)
-        if error is not None and error is not cause:
-            cause.add_note(f"the batch failed as well: {error!r}")
-        raise
-    error, cancelled = await _stop(driver)
-    if cancelled:
-        raise asyncio.CancelledError
-    if error is not None:
-        raise error
-
-
-async def _stop(driver: asyncio.Task[None]) -> tuple[BaseException | None, bool]:
-    """Cancel *driver* and wait for its end; its failure, and whether the caller was cancelled meanwhile."""
-    driver.cancel()
-    cancelled = await wait_through_cancels(driver)
-    return (None if driver.cancelled() else driver.exception()), cancelled
 
 
 class _Results(Generic[R]):
@@ -123,10 +105,24 @@ class _Results(Generic[R]):
         self._driver: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
-    def follow(self, driver: asyncio.Task[None]) -> None:
-        """End when *driver* does, with its failure if it has one."""
-        self._driver = driver
-        driver.add_done_callback(self._wake)
+    def start(self, work: Coroutine[None, None, None]) -> None:
+        """Run *work*, which offers the outcomes; the reader ends when it does, with its failure if any."""
+        self._driver = self._loop.create_task(work, name="storage-batch")
+        self._driver.add_done_callback(self._wake)
+
+    async def aclose(self) -> None:
+        """Cancel what still runs and wait for its end; raise its failure if the reader has not seen it."""
+        driver, self._driver = self._driver, None
+        if driver is None:
+            return
+        driver.cancel()
+        try:
+            if await wait_through_cancels(driver):
+                raise asyncio.CancelledError
+            if not driver.cancelled():
+                driver.result()
+        finally:
+            del driver  # held here, a failure would hold itself, and all its frames hold, alive
 
     async def offer(self, settled: Settled[R]) -> None:
         """Return once the reader has taken *settled*."""
@@ -140,10 +136,15 @@ class _Results(Generic[R]):
 
     async def __anext__(self) -> Settled[R]:
         while not self._ready:
-            if self._driver is None or self._driver.done():
-                if self._driver is not None:
-                    self._driver.result()
+            if self._driver is None:
                 raise StopAsyncIteration
+            if self._driver.done():
+                driver, self._driver = self._driver, None
+                try:
+                    driver.result()
+                finally:
+                    del driver
+                continue
             if self._reader is not None:
                 raise RuntimeError("two tasks read the same outcomes; read them in one and hand them on")
             self._reader = self._loop.create_future()
