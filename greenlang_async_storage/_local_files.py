@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ._concurrency import wait_through_cancels
 from ._errors import S3LocalFileError
 from ._types import Buffer, StrPath
 
@@ -76,9 +77,7 @@ async def in_thread(function: Callable[[], T]) -> T:
     except asyncio.CancelledError:
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         if not claim.acquire(blocking=False):
-            while not future.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait((future,))
+            await wait_through_cancels(future)
         raise
 
 
