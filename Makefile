@@ -31,20 +31,20 @@ venv: $(INSTALLED) ## .venv with the project (editable) and its development tool
 define create_venv
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: install it, or say make PYTHON=/path/to/python3." >&2; exit 1; }
 	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
-	$(1)/bin/python -m pip install -q -c constraints.txt pip
+	$(1)/bin/python -m pip install -q --no-warn-conflicts -c constraints.txt pip
 endef
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(call create_venv,.venv)
-	$(BIN)/python -m pip install -q -c constraints.txt --group dev
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install -q --no-warn-conflicts -c constraints.txt --group dev
+	$(BIN)/python -m pip install -q --no-warn-conflicts -c constraints.txt --no-build-isolation -e '.[$(EXTRAS)]'
 	@# Its tables are the demo's input; what it depends on is not needed.
-	$(BIN)/python -m pip install -q -c constraints.txt --no-deps codecarbon
+	$(BIN)/python -m pip install -q --no-warn-conflicts -c constraints.txt --no-deps codecarbon
 	@touch $@
 
 $(NEXT_INSTALLED): pyproject.toml constraints.txt constraints-next.txt
 	$(call create_venv,.venv-next)
-	.venv-next/bin/python -m pip install -q -c constraints-next.txt --group next
+	.venv-next/bin/python -m pip install -q --no-warn-conflicts -c constraints-next.txt --group next
 	@# aioboto3 asks for one aiobotocore 2.x: this environment has the newest 3.x, and no aioboto3.
 	.venv-next/bin/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@

@@ -1,4 +1,4 @@
-"""The CPythons of this machine that can run the project, on PATH and in pyenv's folder; none is downloaded."""
+"""The CPythons of this machine that can run the project, on PATH and in pyenv's folder."""
 
 from __future__ import annotations
 

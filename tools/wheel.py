@@ -94,7 +94,7 @@ def environment(version: tuple[int, int], program: str) -> Path:
             CONSTRAINTS,
             f"{next(BUILD.glob('dist/*.whl'))}[{EXTRAS}]",
         )
-        run(python, "-m", "pip", "install", "-q", "-c", CONSTRAINTS, "--no-deps", "codecarbon")
+        run(python, "-m", "pip", "install", "-q", "--no-deps", "-c", CONSTRAINTS, "codecarbon")
         stamp.write_text(wanted)
     return python
 
