@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypedDict, cast, get_args
 
 from ._content_types import guess_content_type
@@ -20,7 +20,9 @@ from ._settings import StorageSettings
 from ._tags import prepare_tags, tagging_header
 from ._types import Encryption, EncryptionMode, WriteOptions
 
-if TYPE_CHECKING:  # the stubs are a development dependency
+if TYPE_CHECKING:
+    from datetime import datetime
+
     from types_aiobotocore_s3.literals import ServerSideEncryptionType, StorageClassType
 
 UPLOAD_TOKEN: Final = "greenlang-upload-token"  # noqa: S105  # a name, no password
@@ -44,6 +46,7 @@ class EncryptionArgs(TypedDict, total=False):
 
     ServerSideEncryption: ServerSideEncryptionType
     SSEKMSKeyId: str
+    BucketKeyEnabled: bool
 
 
 class ConditionArgs(TypedDict, total=False):
@@ -58,7 +61,10 @@ class CreateArgs(EncryptionArgs, total=False):
 
     CacheControl: str
     ContentDisposition: str
+    ContentEncoding: str
+    ContentLanguage: str
     ContentType: str
+    Expires: datetime
     Metadata: Mapping[str, str]
     StorageClass: StorageClassType
     Tagging: str
@@ -77,80 +83,75 @@ def encryption_args(mode: str, key_id: str | None) -> EncryptionArgs:
     """
     S3's arguments for an encryption mode and, for KMS, a key; empty for `none`.
 
-    `BucketKeyEnabled` is never sent, so the bucket's own setting decides: forcing it on would change the KMS
+    `BucketKeyEnabled` is left out, so the bucket's own setting decides: forcing it on would change the KMS
     encryption context from the object's ARN to the bucket's and break key policies written for the former
     (S3: "Reducing the cost of SSE-KMS with Amazon S3 Bucket Keys").
     """
-    args: EncryptionArgs = {}
-    _fill_encryption(args, mode, key_id)
+    if mode not in _SENT_MODES:
+        return {}
+    args: EncryptionArgs = {"ServerSideEncryption": cast("ServerSideEncryptionType", mode)}
+    if mode != "AES256" and key_id:
+        args["SSEKMSKeyId"] = key_id
     return args
+
+
+def kept_encryption(settings: StorageSettings, reply: Mapping[str, object]) -> EncryptionArgs:
+    """
+    The encryption a copy of the object in *reply* (of HeadObject) gets: the same mode and key.
+
+    An object the store keeps unencrypted is encrypted as configured, so a copy is never the weaker one.
+    """
+    args = encryption_args(
+        str(reply.get("ServerSideEncryption")), cast("str | None", reply.get("SSEKMSKeyId"))
+    )
+    if not args:
+        return encryption_args(settings.encryption, settings.kms_key_id)
+    if reply.get("BucketKeyEnabled"):
+        args["BucketKeyEnabled"] = True
+    return args
+
+
+def encryption_headers(args: EncryptionArgs) -> dict[str, str]:
+    """The same as HTTP headers (and POST form fields), for requests somebody else sends."""
+    headers: dict[str, str] = {}
+    if mode := args.get("ServerSideEncryption"):
+        headers["x-amz-server-side-encryption"] = mode
+    if key_id := args.get("SSEKMSKeyId"):
+        headers["x-amz-server-side-encryption-aws-kms-key-id"] = key_id
+    return headers
 
 
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
-    """Checked write options of one object; made by `prepare_write`, spread into S3's calls with `**`."""
+    """Checked write options of one object, as S3's arguments; made by `prepare_write`, spread with `**`."""
 
     key: str
-    content_type: str
-    encryption: Encryption
-    metadata: Mapping[str, str]
-    tagging: str = ""
-    """Tags as the `x-amz-tagging` header wants them."""
-    content_disposition: str | None = None
-    cache_control: str | None = None
-    if_none_match: bool = False
-    if_match: str | None = None
-    """The ETag with its quotes."""
-    storage_class: str | None = None
+    args: CreateArgs = field(repr=False)
+    conditions: ConditionArgs = field(default_factory=ConditionArgs)
 
     def create_args(self) -> CreateArgs:
         """Arguments for CreateMultipartUpload."""
-        args: CreateArgs = {}
-        self._fill(args)
-        return args
+        return self.args
 
     def complete_args(self) -> ConditionArgs:
         """Arguments for CompleteMultipartUpload: the condition, which S3 evaluates there."""
-        args: ConditionArgs = {}
-        self._fill_condition(args)
-        return args
+        return self.conditions
 
     def put_args(self) -> PutArgs:
         """Arguments for PutObject."""
-        args: PutArgs = {}
-        self._fill(args)
-        self._fill_condition(args)
-        return args
+        return cast("PutArgs", {**self.args, **self.conditions})
 
-    def encryption_args(self) -> EncryptionArgs:
-        """The encryption alone, for requests that carry nothing else of a write."""
-        return encryption_args(self.encryption.mode, self.encryption.key_id)
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The user metadata, names in lower case."""
+        return self.args.get("Metadata", {})
 
     def with_metadata(self, extra: Mapping[str, str]) -> WriteRequest:
         """The same request with *extra* metadata of ours; a name the caller gave keeps the caller's value."""
         merged = {**extra, **self.metadata}
-        _check_metadata_size(merged, self.key, ours=_metadata_bytes(merged) - _metadata_bytes(self.metadata))
-        return replace(self, metadata=merged)
-
-    def _fill(self, args: CreateArgs) -> None:
-        args["ContentType"] = self.content_type
-        _fill_encryption(args, self.encryption.mode, self.encryption.key_id)
-        if self.metadata:
-            args["Metadata"] = self.metadata
-        if self.tagging:
-            args["Tagging"] = self.tagging
-        if self.content_disposition is not None:
-            args["ContentDisposition"] = self.content_disposition
-        if self.cache_control is not None:
-            args["CacheControl"] = self.cache_control
-        if self.storage_class is not None:
-            args["StorageClass"] = cast("StorageClassType", self.storage_class)
-
-    def _fill_condition(self, args: ConditionArgs) -> None:
-        if self.if_none_match:
-            args["IfNoneMatch"] = "*"
-        elif self.if_match is not None:
-            args["IfMatch"] = self.if_match
+        ours = _metadata_bytes(merged) - _metadata_bytes(self.metadata)
+        _check_metadata_size(merged, self.key, ours=ours)
+        return replace(self, args={**self.args, "Metadata": merged})
 
 
 def prepare_write(
@@ -168,26 +169,53 @@ def prepare_write(
         raise TypeError(
             f"unknown write option {min(unknown)!r}; the options are {', '.join(sorted(_OPTION_NAMES))}"
         )
-    if_none_match, if_match = _conditions(key, options.get("if_none_match", False), options.get("if_match"))
     content_type = options.get("content_type")
-    metadata, tags = options.get("metadata"), options.get("tags")
-    disposition, cache_control = options.get("content_disposition"), options.get("cache_control")
-    return WriteRequest(
-        key=key,
-        content_type=(
-            default_content_type or guess_content_type(key)
-            if content_type is None
-            else check_content_type(key, content_type)
-        ),
-        encryption=_encryption(settings, key, options.get("encryption")),
-        metadata=_prepare_metadata(key, metadata) if metadata else {},
-        tagging=tagging_header(prepare_tags(tags, key=key)) if tags else "",
-        content_disposition=_optional_header(key, "content_disposition", disposition),
-        cache_control=_optional_header(key, "cache_control", cache_control),
-        if_none_match=if_none_match,
-        if_match=if_match,
-        storage_class=_storage_class(key, options.get("storage_class")),
-    )
+    args: CreateArgs = {
+        "ContentType": default_content_type or guess_content_type(key)
+        if content_type is None
+        else check_content_type(key, content_type)
+    }
+    args.update(cast("CreateArgs", prepare_encryption(settings, key, options.get("encryption"))))
+    if metadata := options.get("metadata"):
+        args["Metadata"] = _prepare_metadata(key, metadata)
+    if tags := options.get("tags"):
+        args["Tagging"] = tagging_header(prepare_tags(tags, key=key))
+    if (disposition := options.get("content_disposition")) is not None:
+        args["ContentDisposition"] = check_header_value("content_disposition", disposition, key=key)
+    if (cache_control := options.get("cache_control")) is not None:
+        args["CacheControl"] = check_header_value("cache_control", cache_control, key=key)
+    if (storage_class := options.get("storage_class")) is not None:
+        args["StorageClass"] = _storage_class(key, storage_class)
+    conditions = _conditions(key, options.get("if_none_match", False), options.get("if_match"))
+    return WriteRequest(key, args, conditions)
+
+
+def prepare_encryption(
+    settings: StorageSettings, key: str, chosen: Encryption | EncryptionMode | None = None
+) -> EncryptionArgs:
+    """S3's arguments for the encryption *chosen* for *key*, else for the configured one."""
+    if chosen is None:
+        chosen = settings.encryption
+    if isinstance(chosen, str):
+        chosen = Encryption(chosen)
+    if not isinstance(chosen, Encryption):
+        raise TypeError(f"encryption must be an Encryption or one of {sorted(_MODES)}, not {chosen!r}")
+    if chosen.mode not in _MODES:
+        raise S3InvalidRequestError(
+            f"encryption {chosen.mode!r} is none of {', '.join(sorted(_MODES))}",
+            key=key,
+            remedy="Pass one of these, or leave encryption out to use GREENLANG_STORAGE_ENCRYPTION.",
+        )
+    if chosen.mode != "aws:kms":
+        if chosen.key_id is not None:
+            raise S3InvalidRequestError(
+                f"encryption {chosen.mode!r} takes no key",
+                key=key,
+                remedy="Leave key_id out, or use the mode 'aws:kms'.",
+            )
+    elif chosen.key_id is not None:
+        check_header_value("encryption key_id", chosen.key_id, key=key, show=False)
+    return encryption_args(chosen.mode, chosen.key_id or settings.kms_key_id)
 
 
 def check_content_type(key: str, content_type: str) -> str:
@@ -216,57 +244,21 @@ def quoted_etag(name: str, etag: str, *, key: str | None = None) -> str:
     return f'"{bare}"'
 
 
-def _fill_encryption(args: EncryptionArgs, mode: str, key_id: str | None) -> None:
-    if mode in _SENT_MODES:
-        args["ServerSideEncryption"] = cast("ServerSideEncryptionType", mode)
-        if mode != "AES256" and key_id:
-            args["SSEKMSKeyId"] = key_id
-
-
-def _conditions(key: str, if_none_match: object, if_match: str | None) -> tuple[bool, str | None]:
+def _conditions(key: str, if_none_match: object, if_match: str | None) -> ConditionArgs:
     if not isinstance(if_none_match, bool):
         raise TypeError(
             f"if_none_match must be True (create only) or False, not {if_none_match!r}; "
             "to write over one known ETag pass if_match="
         )
     if if_match is None:
-        return if_none_match, None
+        return {"IfNoneMatch": "*"} if if_none_match else {}
     if if_none_match:
         raise S3InvalidRequestError(
             "if_none_match=True and if_match exclude each other",
             key=key,
             remedy="Pass if_none_match=True to create only, or if_match= to replace one known version.",
         )
-    return False, quoted_etag("if_match", if_match, key=key)
-
-
-def _encryption(
-    settings: StorageSettings, key: str, chosen: Encryption | EncryptionMode | None
-) -> Encryption:
-    if chosen is None:
-        chosen = settings.encryption
-    if isinstance(chosen, str):
-        chosen = Encryption(chosen)
-    if not isinstance(chosen, Encryption):
-        raise TypeError(f"encryption must be an Encryption or one of {sorted(_MODES)}, not {chosen!r}")
-    if chosen.mode not in _MODES:
-        raise S3InvalidRequestError(
-            f"encryption {chosen.mode!r} is none of {', '.join(sorted(_MODES))}",
-            key=key,
-            remedy="Pass one of these, or leave encryption out to use GREENLANG_STORAGE_ENCRYPTION.",
-        )
-    if chosen.mode != "aws:kms":
-        if chosen.key_id is not None:
-            raise S3InvalidRequestError(
-                f"encryption {chosen.mode!r} takes no key",
-                key=key,
-                remedy="Leave key_id out, or use the mode 'aws:kms'.",
-            )
-        return chosen
-    if chosen.key_id is None:
-        return replace(chosen, key_id=settings.kms_key_id)
-    check_header_value("encryption key_id", chosen.key_id, key=key, show=False)
-    return chosen
+    return {"IfMatch": quoted_etag("if_match", if_match, key=key)}
 
 
 def _prepare_metadata(key: str, metadata: Mapping[str, str]) -> dict[str, str]:
@@ -316,13 +308,7 @@ def _check_metadata_size(metadata: Mapping[str, str], key: str, *, ours: int = 0
         )
 
 
-def _optional_header(key: str, name: str, value: str | None) -> str | None:
-    return None if value is None else check_header_value(name, value, key=key)
-
-
-def _storage_class(key: str, storage_class: str | None) -> str | None:
-    if storage_class is None:
-        return None
+def _storage_class(key: str, storage_class: str) -> StorageClassType:
     if not isinstance(storage_class, str):
         raise TypeError(f"storage_class must be a str, not {type(storage_class).__name__}")
     if not _STORAGE_CLASS.fullmatch(storage_class):
@@ -331,4 +317,4 @@ def _storage_class(key: str, storage_class: str | None) -> str | None:
             key=key,
             remedy="Pass a class such as 'STANDARD_IA' or 'INTELLIGENT_TIERING', or leave storage_class out.",
         )
-    return storage_class
+    return cast("StorageClassType", storage_class)
