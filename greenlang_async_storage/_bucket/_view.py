@@ -9,8 +9,6 @@ from greenlang_async_storage._errors import S3InvalidRequestError
 from greenlang_async_storage._names import validate_bucket_name, validate_key, validate_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from greenlang_async_storage._connection import Connection
     from greenlang_async_storage._lifecycle import CallScope
     from greenlang_async_storage._types import MultipartUpload
@@ -31,7 +29,11 @@ class BucketView:
 
     def __init__(self, connection: Connection, name: str, prefix: str = "") -> None:
         self._connection = connection
-        self._name = validate_bucket_name(name)
+        try:
+            self._name = validate_bucket_name(name)
+        except ValueError as exc:
+            message, _, remedy = str(exc).rpartition("; ")
+            raise S3InvalidRequestError(message, bucket=name, remedy=f"{remedy.capitalize()}.") from None
         self._prefix = prefix
 
     @property
@@ -61,7 +63,7 @@ class BucketView:
                 bucket=self._name,
                 remedy="Pass a prefix such as 'tenant-123/'.",
             )
-        return type(self)(self._connection, self._name, validate_prefix(self._prefix + ended))
+        return type(self)(self._connection, self._name, self._full_prefix(ended))
 
     def __repr__(self) -> str:
         where = f", prefix={self._prefix!r}" if self._prefix else ""
@@ -72,24 +74,27 @@ class BucketView:
 
     def _full(self, key: str) -> str:
         """The key S3 sees, checked before anything is sent."""
-        if not self._prefix:
-            return validate_key(key)
-        validate_key(key)
-        return validate_key(self._prefix + key)
+        try:
+            validate_key(key)
+            return validate_key(self._prefix + key) if self._prefix else key
+        except ValueError as exc:
+            raise self._refused(exc, key) from None
 
     def _full_prefix(self, prefix: str) -> str:
-        return validate_prefix(self._prefix + validate_prefix(prefix))
+        try:
+            return validate_prefix(self._prefix + validate_prefix(prefix))
+        except ValueError as exc:
+            raise self._refused(exc, prefix) from None
+
+    def _refused(self, fault: ValueError, key: str) -> S3InvalidRequestError:
+        message, _, remedy = str(fault).rpartition("; ")
+        return S3InvalidRequestError(message, bucket=self._name, key=key, remedy=f"{remedy.capitalize()}.")
 
     def _relative(self, found: K) -> K:
         """*found* as a user of this view names it."""
         if not self._prefix:
             return found
         return replace(found, key=found.key.removeprefix(self._prefix))  # type: ignore[type-var]  # all are dataclasses
-
-    @property
-    def _renamed(self) -> Callable[[str], str]:
-        prefix = self._prefix
-        return lambda key: key.removeprefix(prefix)
 
     def _own(self, upload: MultipartUpload) -> MultipartUpload:
         """*upload*, checked to be in this view."""
