@@ -17,9 +17,10 @@ from greenlang_async_storage.fastpath._errors import plain_refusal
 from greenlang_async_storage.fastpath._payload import Payload
 from greenlang_async_storage.fastpath._reply import decode_headers, read_document, safe_for_botocore
 from greenlang_async_storage.fastpath._statistics import COUNTERS
-from greenlang_async_storage.fastpath._stream import StreamedReply, streamed_body
+from greenlang_async_storage.fastpath._stream import streamed_body
 from greenlang_async_storage.fastpath._wire import WireResponse
 from greenlang_async_storage.fastpath.transport import HTTPSession
+from greenlang_async_storage.fastpath.transport._raw import RawResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +134,7 @@ async def _streamed(
 ) -> dict[str, Any] | _retry.FirstAnswer:
     operation = request.operation
     url = f"{request.target.url}{request.path}"
-    reply = StreamedReply(wire, url, operation.method, headers)
+    reply = RawResponse(wire, url, operation.method)
     try:
         parsed = operation.reply.head(wire.status, headers)
     except Exception:  # noqa: BLE001 - botocore meets the same reply and raises its own
@@ -143,7 +144,7 @@ async def _streamed(
     if algorithm is not None:
         parsed["ResponseMetadata"]["ChecksumAlgorithm"] = algorithm
     expected = None if algorithm is None else headers[f"x-amz-checksum-{algorithm}"]
-    parsed["Body"] = streamed_body(reply, headers.get("content-length"), algorithm, expected)
+    parsed["Body"] = streamed_body(reply, wire, headers.get("content-length"), algorithm, expected)
     await _succeeded(request, parsed)
     return parsed
 

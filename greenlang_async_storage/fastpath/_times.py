@@ -1,25 +1,49 @@
-"""Timestamps of S3, read as botocore reads them but without its general parser for the two common forms."""
+"""Timestamps of S3, read as botocore reads them but without its general parser for the common forms."""
 
 from __future__ import annotations
 
 import datetime
 import re
+import time
 from functools import lru_cache
 from typing import Final
 
 from botocore.utils import parse_timestamp
 
-# botocore's own idea of UTC (dateutil's), taken from its parser so that both always agree.
-_UTC: Final = parse_timestamp("2006-03-01T00:00:00.000Z").tzinfo
 _ISO: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3}|\.[0-9]{6})?Z")
 _from_iso = datetime.datetime.fromisoformat
 
 
+class _Zone:
+    """
+    The time zone object botocore's parser puts into the timestamps of this process.
+
+    On a machine whose local time is UTC it is dateutil's local zone, elsewhere dateutil's UTC; so it is taken from that
+    parser, and again after `time.tzset()`.
+    """
+
+    __slots__ = ("info", "names")
+
+    def __init__(self) -> None:
+        self.names: tuple[str, str] | None = None
+        self.info: datetime.tzinfo | None = None
+
+    def renew(self) -> None:
+        self.names = time.tzname
+        self.info = parse_timestamp("2006-03-01T00:00:00.000Z").tzinfo
+        _general.cache_clear()
+
+
+_zone = _Zone()
+
+
 def timestamp(text: str) -> datetime.datetime:
     """What botocore's `parse_timestamp` gives for *text*; ValueError and the like exactly when it raises them."""
+    if time.tzname is not _zone.names:
+        _zone.renew()
     if _ISO.fullmatch(text) is not None:
         try:
-            return _from_iso(text).replace(tzinfo=_UTC)
+            return _from_iso(text).replace(tzinfo=_zone.info)
         except ValueError:
             pass
     return _general(text)
