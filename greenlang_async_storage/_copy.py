@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypedDict, cast
 
 from ._checksums import stored_checksum
 from ._concurrency import run_bounded
+from ._conditions import read_args
 from ._connection import Connection
 from ._errors import (
     S3AccessDeniedError,
@@ -25,7 +26,7 @@ from ._errors import (
 )
 from ._info import unquoted
 from ._multipart import abandon, complete, create
-from ._objects import exists, get_tags, head_reply, read_args
+from ._objects import exists, get_tags, head_reply
 from ._options import UPLOAD_TOKEN, CreateArgs, WriteRequest, kept_encryption
 from ._tags import tagging_header
 from ._types import ChecksumChoice, MultipartUpload, UploadedPart, UploadResult

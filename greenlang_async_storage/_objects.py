@@ -7,50 +7,17 @@ Source: S3 API reference, HeadObject, DeleteObject, GetObjectTagging, PutObjectT
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
+from ._conditions import ReadArgs, read_args, version_args
 from ._connection import Connection
 from ._errors import S3NotFoundError
 from ._info import object_info
-from ._options import quoted_etag
 from ._tags import prepare_tags
 from ._types import ObjectInfo
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import HeadObjectOutputTypeDef
-
-
-class ReadArgs(TypedDict, total=False):
-    """Which version of an object a read is about, and under which condition."""
-
-    IfMatch: str
-    IfNoneMatch: str
-    VersionId: str
-
-
-class VersionArgs(TypedDict, total=False):
-    """The version a request is about; empty for the current one."""
-
-    VersionId: str
-
-
-def read_args(
-    key: str, *, if_match: str | None = None, if_none_match: str | None = None, version_id: str | None = None
-) -> ReadArgs:
-    """S3's arguments for a conditional or pinned read; ETags may come with or without quotes."""
-    args: ReadArgs = {}
-    if if_match is not None:
-        args["IfMatch"] = quoted_etag("if_match", if_match, key=key)
-    if if_none_match is not None:
-        args["IfNoneMatch"] = quoted_etag("if_none_match", if_none_match, key=key)
-    if version_id is not None:
-        args["VersionId"] = version_id
-    return args
-
-
-def version_args(version_id: str | None) -> VersionArgs:
-    """S3's argument for one version, or none."""
-    return {} if version_id is None else {"VersionId": version_id}
 
 
 async def head(

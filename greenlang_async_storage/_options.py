@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypedDict, cast, get_args
 
+from ._conditions import quoted_etag as quoted_etag  # noqa: PLC0414  # offered to readers too
 from ._content_types import guess_content_type
 from ._errors import S3InvalidRequestError
 from ._headers import check_header_value
@@ -36,7 +37,6 @@ _OPTION_NAMES: Final = frozenset(WriteOptions.__annotations__)
 _MODES: Final[frozenset[str]] = frozenset(get_args(EncryptionMode))
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _CONTENT_TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?:\s*;.*)?")
-_ETAG: Final = re.compile(r"[\x21\x23-\x7e]+")
 _STORAGE_CLASS: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _SENT_MODES: Final = frozenset({"AES256", "aws:kms", "aws:kms:dsse"})
 
@@ -228,20 +228,6 @@ def check_content_type(key: str, content_type: str) -> str:
             remedy="Pass a type such as 'text/csv' or 'text/html; charset=utf-8', or leave content_type out.",
         )
     return content_type
-
-
-def quoted_etag(name: str, etag: str, *, key: str | None = None) -> str:
-    """*etag* in the quotes S3's conditions want; quotes it already has are kept."""
-    if not isinstance(etag, str):
-        raise TypeError(f"{name} must be an ETag as a str, not {type(etag).__name__}")
-    bare = etag[1:-1] if len(etag) > 1 and etag[0] == etag[-1] == '"' else etag
-    if bare == "*" or not _ETAG.fullmatch(bare):
-        raise S3InvalidRequestError(
-            f"{name} {etag!r} is not an ETag",
-            key=key,
-            remedy=f"Pass {name}= the etag of head() or of an earlier result.",
-        )
-    return f'"{bare}"'
 
 
 def _conditions(key: str, if_none_match: object, if_match: str | None) -> ConditionArgs:

@@ -35,8 +35,6 @@ def prepare_tags(tags: Mapping[str, str], *, key: str | None = None) -> dict[str
             remedy="Drop some, or keep them as metadata=.",
         )
     for name, value in tags.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"tag keys and values must be str; {name!r} has {type(value).__name__}")
         _check("tag key", name, MAX_TAG_KEY, key)
         _check(f"value of tag {name!r}", value, MAX_TAG_VALUE, key)
         if not name:
@@ -56,6 +54,8 @@ def tagging_header(tags: Mapping[str, str]) -> str:
 
 
 def _check(what: str, text: str, limit: int, key: str | None) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be a str, not {text!r}")
     if len(text) > limit:
         raise S3InvalidRequestError(
             f"{what} has {len(text)} characters; S3 allows {limit}",
