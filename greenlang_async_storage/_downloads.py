@@ -199,6 +199,7 @@ async def _read(
     bucket: str,
     key: str,
     span: ByteRange | None,
+    *,
     max_size: int | None,
     version_id: str | None,
 ) -> bytes:

@@ -106,6 +106,14 @@ def local_errors(
         ) from exc
 
 
+async def run_local(
+    doing: str, path: StrPath, function: Callable[[], T], *, operation: str, bucket: str, key: str
+) -> T:
+    """`function()` in a thread, with `local_errors` around it."""
+    with local_errors(doing, path, operation=operation, bucket=bucket, key=key):
+        return await in_thread(function)
+
+
 def check_path(path: StrPath) -> Path:
     """*path* as a `Path`; `TypeError` or `ValueError` for what can name no file. Touches no file."""
     text = os.fspath(path)
