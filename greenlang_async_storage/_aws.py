@@ -10,10 +10,10 @@ from importlib import import_module
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ._endpoints import is_loopback_endpoint, is_metadata_endpoint, redacted_endpoint
+from ._endpoints import is_loopback_endpoint, redacted_endpoint
 from ._error_map import map_errors
 from ._log import log
-from ._settings import StorageSettings, StorageSettingsError
+from ._settings import StorageSettings
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
@@ -63,7 +63,6 @@ async def open_client(settings: StorageSettings) -> OpenedClient:
             if closes := getattr(_credentials(client), "aclose", None):
                 stack.push_async_callback(closes)
             endpoint = str(client.meta.endpoint_url)
-            _check_endpoint(endpoint, settings)
             opened = OpenedClient(
                 client, redacted_endpoint(endpoint), str(client.meta.region_name), stack.pop_all()
             )
@@ -115,15 +114,6 @@ def _import_stack() -> ModuleType:
 
 def _version() -> str:
     return str(getattr(import_module(__package__), "__version__", "0"))
-
-
-def _check_endpoint(url: str, settings: StorageSettings) -> None:
-    """Refuse what only shows once botocore's own chain (`AWS_ENDPOINT_URL`, the profile) was asked."""
-    if is_metadata_endpoint(url) and not settings.allow_link_local_endpoint:
-        raise StorageSettingsError(
-            f"AWS_ENDPOINT_URL (or the profile's) is {redacted_endpoint(url)!r}: a "
-            "link-local or metadata address; correct it, or set GREENLANG_STORAGE_ALLOW_LINK_LOCAL_ENDPOINT to true"
-        )
 
 
 def _warn(url: str, settings: StorageSettings) -> None:

@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any, Final
 
 import aiobotocore.credentials as aio_credentials
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
+from aiobotocore.utils import AioS3RegionRedirectorv2
 
 from ._credentials import SharedCredentials
 from ._http_sessions import secure
@@ -36,7 +39,7 @@ _CREDENTIAL_CONFIG: Final = AioConfig(
 
 
 class StorageAioSession(AioSession):  # type: ignore[misc]  # aiobotocore publishes no types
-    """An aiobotocore session whose clients, those of the credential chain too, are safe and made in a thread."""
+    """An aiobotocore session; its clients, the credential chain's too, are safe and made in a thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +84,19 @@ class StorageAioSession(AioSession):  # type: ignore[misc]  # aiobotocore publis
     def _make(self, service_name: str, *args: Any, **kwargs: Any) -> Any:
         client = _finish(super()._create_client(service_name, *args, **kwargs))
         secure(client, self._contexts)
+        _bound_region_lookup(client)
+        # The fast path looks at the rules again with its first call, under this key of the loader's cache.
+        self.get_component("data_loader").load_service_model(service_name, "endpoint-rule-set-1")
         return client
+
+    def configured_endpoint(self) -> str | None:
+        """The S3 endpoint of botocore's own chain: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, the profile."""
+        if self.get_config_variable("ignore_configured_endpoint_urls"):
+            return None
+        store = copy.copy(self.get_component("config_store"))
+        self._add_configured_endpoint_provider(client_name="s3", config_store=store)
+        endpoint: str | None = store.get_config_variable("endpoint_url")
+        return endpoint
 
 
 class _ClientContext:
@@ -109,13 +124,49 @@ def _finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise RuntimeError(f"{coroutine!r} waits, though it should not; report the version of aiobotocore in use")
 
 
+_looking_up_region: ContextVar[bool] = ContextVar("looking_up_region", default=False)
+
+
+def _bound_region_lookup(client: Any) -> None:
+    """
+    Keep botocore's region redirect to one look-up.
+
+    To learn a bucket's region it sends HeadBucket, whose own redirect it looks up in the same way: a server
+    that redirects without naming a region would be asked until the stack ends.
+    """
+    for handler in client.meta.events._emitter._handlers.prefix_search("needs-retry.s3"):
+        redirector = getattr(handler, "__self__", None)
+        if isinstance(redirector, AioS3RegionRedirectorv2):
+            redirector.get_bucket_region = _once(redirector.get_bucket_region)
+
+
+def _once(
+    look_up: Callable[[str, Any], Awaitable[str | None]],
+) -> Callable[[str, Any], Awaitable[str | None]]:
+    async def look_up_once(bucket: str, response: Any) -> str | None:
+        if _looking_up_region.get():
+            return None
+        token = _looking_up_region.set(True)
+        try:
+            return await look_up(bucket, response)
+        finally:
+            _looking_up_region.reset(token)
+
+    return look_up_once
+
+
 def make_session(settings: StorageSettings) -> Any:
     """
     An `aioboto3.Session` for *settings*, or the aiobotocore session itself where aioboto3 is not installed.
 
     Blocks (imports, configuration files): call it in a thread.
+
+    Raises:
+        StorageSettingsError: botocore's own chain names an endpoint that *settings* do not allow.
     """
     core = StorageAioSession()
+    if settings.endpoint is None and (url := core.configured_endpoint()):
+        settings.check_foreign_endpoint(url)
     region = settings.region or core.get_config_variable("region") or DEFAULT_REGION
     core.set_config_variable("region", region)
     # The credential chain is built before the first client, from which botocore would learn the region.
@@ -128,9 +179,15 @@ def make_session(settings: StorageSettings) -> Any:
     return session
 
 
-def client_args(settings: StorageSettings, version: str) -> dict[str, Any]:
+def client_args(settings: StorageSettings, version: str, *, on_aws: bool = True) -> dict[str, Any]:
     """The keyword arguments of `session.client("s3", ...)`; none where botocore's own chain decides."""
-    s3 = {"use_accelerate_endpoint": True} if settings.use_accelerate else None
+    s3: dict[str, Any] = {"us_east_1_regional_endpoint": "regional"}
+    if on_aws:
+        # Else presigned URLs name the global host, which redirects to the region and breaks the signature.
+        # Elsewhere it would mean one host name per bucket, which such stores rarely have.
+        s3["addressing_style"] = "virtual"
+    if settings.use_accelerate:
+        s3["use_accelerate_endpoint"] = True
     config = AioConfig(
         signature_version="s3v4",
         max_pool_connections=settings.max_pool_connections,
@@ -142,7 +199,7 @@ def client_args(settings: StorageSettings, version: str) -> dict[str, Any]:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         user_agent_extra=f"greenlang-async-storage/{version}",
-        **({"s3": s3} if s3 else {}),
+        s3=s3,
     )
     arguments: dict[str, Any] = {"config": config}
     if settings.endpoint:
@@ -154,8 +211,10 @@ def client_args(settings: StorageSettings, version: str) -> dict[str, Any]:
 
 def new_client(session: Any, settings: StorageSettings, version: str) -> Any:
     """The async context manager of the S3 client."""
+    core = getattr(session, "_session", session)
+    on_aws = (settings.endpoint or core.configured_endpoint()) is None
     make = getattr(session, "client", None) or session.create_client
-    return make("s3", **client_args(settings, version))
+    return make("s3", **client_args(settings, version, on_aws=on_aws))
 
 
 def _explicit_keys(settings: StorageSettings) -> tuple[str, str, str | None] | None:

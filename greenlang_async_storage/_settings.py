@@ -232,6 +232,19 @@ class StorageSettings(BaseSettings):
             )
         return name
 
+    def check_foreign_endpoint(self, url: str) -> None:
+        """
+        Pass when *url*, an endpoint from botocore's own chain, goes with these settings.
+
+        Raises:
+            StorageSettingsError: it is a metadata address, or there is none beside Transfer Acceleration.
+        """
+        found = _endpoint_conflicts(
+            self, url, "AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3, or the profile's endpoint_url)"
+        )
+        if found:
+            raise StorageSettingsError(*found)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -343,12 +356,9 @@ def _shown(value: object) -> str:
 def _conflicts(settings: StorageSettings) -> list[str]:
     """What is wrong with values that are fine one by one."""
     found = []
-    if settings.use_accelerate and settings.endpoint:
-        other = _label("endpoint_url") if settings.endpoint_url else _label("use_localstack")
-        found.append(
-            f"{_label('use_accelerate')} is True but {other} selects {settings.endpoint!r}: "
-            "Transfer Acceleration exists on AWS only; unset one of the two"
-        )
+    if settings.endpoint:
+        source = "endpoint_url" if settings.endpoint_url else "use_localstack"
+        found += _endpoint_conflicts(settings, settings.endpoint, _label(source))
     if settings.use_accelerate:
         found += [
             f"{_label(f'{purpose}_bucket')} is {name!r} but {_label('use_accelerate')} is True: "
@@ -356,12 +366,6 @@ def _conflicts(settings: StorageSettings) -> list[str]:
             for purpose, name in settings.buckets.items()
             if "." in name
         ]
-    url = settings.endpoint_url
-    if url and not settings.allow_link_local_endpoint and is_metadata_endpoint(url):
-        found.append(
-            f"{_label('endpoint_url')} is {url!r}: a link-local or instance metadata address; "
-            f"give the store's address, or set {_label('allow_link_local_endpoint')} to true if it is there"
-        )
     if (settings.access_key_id is None) != (settings.secret_access_key is None):
         found.append(
             "only one of access_key_id and secret_access_key is given to StorageSettings; give both or none"
@@ -369,5 +373,21 @@ def _conflicts(settings: StorageSettings) -> list[str]:
     if settings.session_token is not None and settings.access_key_id is None:
         found.append(
             "session_token is given to StorageSettings without access_key_id; give both keys with it"
+        )
+    return found
+
+
+def _endpoint_conflicts(settings: StorageSettings, url: str, source: str) -> list[str]:
+    found = []
+    url = redacted_endpoint(url)
+    if settings.use_accelerate:
+        found.append(
+            f"{_label('use_accelerate')} is True but {source} selects {url!r}: "
+            "Transfer Acceleration exists on AWS only; unset one of the two"
+        )
+    if is_metadata_endpoint(url) and not settings.allow_link_local_endpoint:
+        found.append(
+            f"{source} is {url!r}: a link-local or instance metadata address; give the store's address, "
+            f"or set {_label('allow_link_local_endpoint')} to true if it is there"
         )
     return found
