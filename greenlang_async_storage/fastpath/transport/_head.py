@@ -1,0 +1,159 @@
+"""Request heads written, response heads read.
+
+A response head is handed to a fresh `httptools` parser, exactly up to its blank line: the parser cannot be
+told that a response answers HEAD, and bodies of known length need no parser at all (RFC 9112, sections 6 and 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import httptools
+
+from greenlang_async_storage.fastpath.transport._errors import BadResponseError
+
+HEAD_LIMIT = 65_536
+"""Most bytes of a response head, interim (1xx) ones included; also of chunk headers and trailers in a row."""
+
+NO_BODY = 0
+BY_LENGTH = 1
+CHUNKED = 2
+UNTIL_CLOSE = 3
+
+
+def encode_head(method: str, target: str, headers: list[tuple[str, str]]) -> bytes:
+    """
+    The request line and header lines, ready to send.
+
+    Raises ValueError when a value would break out of its line (CR, LF, NUL) or *target* holds a space.
+    """
+    lines = [f"{method} {target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    text = "\r\n".join(lines) + "\r\n\r\n"
+    ends = len(headers) + 2
+    if text.count("\n") != ends or text.count("\r") != ends or "\0" in text:
+        raise ValueError(f"a header of this {method} request holds CR, LF or NUL: remove it from the value")
+    if " " in target or " " in method:
+        raise ValueError(f"the target of this {method} request holds a space: percent-encode it")
+    return text.encode()
+
+
+class ResponseHead:
+    """A response head, and for chunked bodies the parser that goes on with the body."""
+
+    __slots__ = (
+        "complete",
+        "finished",
+        "framing",
+        "headers",
+        "keep_alive",
+        "length",
+        "parser",
+        "pieces",
+        "status",
+        "surplus",
+    )
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.keep_alive = False
+        self.framing = NO_BODY
+        self.length = 0
+        self.parser: httptools.HttpResponseParser | None = None
+        self.complete = False
+        self.pieces: list[bytes] = []
+        self.finished = False
+        self.surplus = False
+
+    def on_message_begin(self) -> None:
+        """A message starts: after the first one, bytes nobody asked for."""
+        if self.complete:
+            self.surplus = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header line; trailers of a chunked body are dropped."""
+        if not self.complete:
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The blank line was seen."""
+        self.complete = True
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a piece of a chunked body until the connection takes it."""
+        if not self.finished:
+            self.pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        """The last chunk and the trailers were seen."""
+        self.finished = True
+
+    def feed(self, data: memoryview) -> None:
+        """Read more of a chunked body into `pieces`."""
+        assert self.parser is not None  # noqa: S101 - only chunked bodies come here
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if self.finished:
+                self.surplus = True
+                return
+            raise BadResponseError(f"the chunked body is malformed: {error}") from error
+        finally:
+            if self.finished:
+                self.parser = None  # it refers back to us
+
+
+def parse_head(block: memoryview, *, answers_head: bool) -> ResponseHead:
+    """
+    The head in *block*, which ends with its blank line.
+
+    *answers_head*: the request was HEAD, so no body follows whatever the head says. Raises BadResponseError.
+    """
+    head = ResponseHead()
+    parser = httptools.HttpResponseParser(head)
+    try:
+        parser.feed_data(block)
+    except httptools.HttpParserUpgrade as error:
+        raise BadResponseError("the server switched protocols without being asked") from error
+    except httptools.HttpParserError as error:
+        raise BadResponseError(f"the response head is malformed: {error}") from error
+    if not head.complete:
+        raise BadResponseError("the response does not start with a status line")
+    head.status = status = parser.get_status_code()
+    fields = dict(head.headers)
+    length = fields.get(b"content-length")
+    if answers_head or status < 200 or status in {204, 304} or length == b"0":
+        # No body, whatever else the head says; the parser may think otherwise, or be at the next message.
+        head.keep_alive = _keep_alive(parser, fields.get(b"connection", b""))
+        return head
+    head.keep_alive = parser.should_keep_alive()
+    if length is not None:
+        head.length = int(length)
+        head.framing = BY_LENGTH if head.length else NO_BODY
+    elif b"transfer-encoding" in fields:
+        coding = b",".join(v for n, v in head.headers if n == b"transfer-encoding")
+        if coding.rpartition(b",")[2].strip().lower() == b"chunked":
+            head.framing = CHUNKED
+            head.parser = parser
+        else:
+            head.framing = UNTIL_CLOSE
+    else:
+        head.framing = UNTIL_CLOSE
+    return head
+
+
+def _keep_alive(parser: httptools.HttpResponseParser, connection: bytes) -> bool:
+    tokens = connection.lower()
+    if parser.get_http_version() == "1.0":
+        return b"keep-alive" in tokens
+    return b"close" not in tokens
+
+
+def find_header(headers: Iterable[tuple[str, str]], name: str) -> str | None:
+    """The value of the header *name* (lower case), or None."""
+    size = len(name)
+    for key, value in headers:
+        if len(key) == size and key.lower() == name:
+            return value
+    return None
