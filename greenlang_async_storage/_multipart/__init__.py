@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._abort import abandon, abort
+from ._abort import abandon, abort, abort_or_count
 from ._arguments import ChecksumArgs, checksum_args
 from ._complete import complete
 from ._create import create
@@ -16,6 +16,7 @@ __all__ = [
     "Written",
     "abandon",
     "abort",
+    "abort_or_count",
     "abort_stale_uploads",
     "checksum_args",
     "complete",

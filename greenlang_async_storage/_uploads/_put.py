@@ -1,0 +1,73 @@
+"""One object in one request. Source: S3 API reference, PutObject."""
+
+from __future__ import annotations
+
+from greenlang_async_storage._checksums import Digest, stored_checksum
+from greenlang_async_storage._connection import Connection
+from greenlang_async_storage._errors import S3Error, S3IntegrityError, S3PreconditionFailedError
+from greenlang_async_storage._multipart import Written, checksum_args, nbytes, prove
+from greenlang_async_storage._options import UPLOAD_TOKEN, new_upload_token
+from greenlang_async_storage._types import Buffer, Checksum, UploadResult
+
+from ._common import Transfer
+
+
+async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
+    """
+    The object stored; *data* must stay as it is until this returns, for it may be sent again.
+
+    S3 compares the bytes with the checksum of *digest*, and the checksum S3 answers is compared with it too:
+    on a difference the object is sent once more, then `S3IntegrityError`. A condition that fails after an
+    attempt whose reply was lost is settled by the object's upload token, for it may have failed on our own
+    object.
+    """
+    conn, bucket, key = transfer.conn, transfer.bucket, transfer.key
+    token, size, algorithm = new_upload_token(), nbytes(data), transfer.checksum
+    write = transfer.write.with_metadata({UPLOAD_TOKEN: token})
+    checksum = None
+    if digest.checksum is not None and algorithm != "none":
+        checksum = Checksum(algorithm, digest.checksum)
+    body = conn.payload(data, digest.sha256_hex)
+    stored = None
+    for _ in range(2):
+        try:
+            reply = await conn.call(
+                "PutObject",
+                lambda s3: s3.put_object(
+                    Bucket=bucket,
+                    Key=key,
+                    Body=body,
+                    **write.put_args(),
+                    **checksum_args(algorithm, digest.checksum),
+                    **conn.owner,
+                ),
+                bucket=bucket,
+                key=key,
+                transfer_bytes=size,
+            )
+        except S3PreconditionFailedError as error:
+            if not error.ambiguous:
+                raise
+            return await _settle(conn, Written(bucket, key, token, size, checksum), error)
+        etag, stored = reply.get("ETag", "").strip('"'), stored_checksum(reply)
+        if etag and (stored is None or checksum is None or stored.value == checksum.value):
+            return UploadResult(key, etag, size, reply.get("VersionId"), stored or checksum)
+    fault = f"with the checksum {stored.value} instead of {digest.checksum}" if stored else "without an ETag"
+    raise S3IntegrityError(
+        f"the object was sent twice and acknowledged {fault}",
+        operation="PutObject",
+        bucket=bucket,
+        key=key,
+        attempts=2,
+        outcome="unknown",
+    )
+
+
+async def _settle(conn: Connection, written: Written, failure: S3PreconditionFailedError) -> UploadResult:
+    try:
+        proven = await prove(conn, written)
+    except S3Error as refused:
+        raise failure from refused
+    if proven is None:
+        raise failure
+    return proven

@@ -1,0 +1,167 @@
+"""A local file that must not change while it is sent. Everything here blocks: call it in a thread."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple, cast
+
+from greenlang_async_storage._checksums import CRCS, Crc, Digest, compute
+from greenlang_async_storage._errors import S3SourceChangedError
+from greenlang_async_storage._local_files import check_path, local_errors, read_into
+from greenlang_async_storage._types import ChecksumChoice, StrPath
+
+from ._common import digest_here
+
+HASH_BUFFER: Final = 1024 * 1024
+HASH_STEP: Final = 64 * 1024 * 1024
+"""Bytes hashed in one trip to a thread: what a cancel waits for, some 40 ms."""
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
+"""Without O_NONBLOCK a pipe that took the file's place would hold the thread for ever."""
+
+
+class Fingerprint(NamedTuple):
+    """What of a file changes when its content may have."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class WholeDigest:
+    """What a pass over a whole file found."""
+
+    sha256_hex: str
+    crc: int | None
+    """By the algorithm it was asked for; `None` for one that is no CRC."""
+
+
+class SourceFile:
+    """
+    One file, opened for this upload alone and read at offsets, so that nobody else's reads move it.
+
+    Every read is followed by a look at the file's identity, size and times: `S3SourceChangedError` when it
+    was modified, truncated, renamed over or removed meanwhile. Failures of the system are `S3LocalFileError`.
+    """
+
+    def __init__(self, path: StrPath, bucket: str, key: str) -> None:
+        self.path = check_path(path)
+        self._bucket, self._key = bucket, key
+        self._descriptor = -1
+        self._fingerprint: Fingerprint | None = None
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Taken when the file was opened."""
+        if self._fingerprint is None:
+            raise RuntimeError("the source file is not open")
+        return self._fingerprint
+
+    @property
+    def size(self) -> int:
+        """Bytes, when the file was opened."""
+        return self.fingerprint.size
+
+    def open(self) -> bool:
+        """Whether this is a regular file, which is then open; pipes and devices cannot be read at offsets."""
+        with local_errors("read", self.path, operation="PutObject", bucket=self._bucket, key=self._key):
+            kind = self.path.stat().st_mode
+            if stat.S_ISDIR(kind):
+                raise IsADirectoryError(errno.EISDIR, "it is a directory")
+            if not stat.S_ISREG(kind):
+                return False
+            self._descriptor = os.open(self.path, _FLAGS)
+            self._fingerprint = _fingerprint(os.fstat(self._descriptor))
+        return True
+
+    def close(self) -> None:
+        """Close the file, when it is open and no thread reads it any more."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def check(self) -> None:
+        """Raise `S3SourceChangedError` unless the open file is what it was when it was opened."""
+        now = _fingerprint(os.fstat(self._descriptor))
+        if now != self.fingerprint:
+            raise self.changed(_difference(self.fingerprint, now))
+
+    def read(
+        self, offset: int, length: int, checksum: ChecksumChoice, *, sha256: bool
+    ) -> tuple[bytes, Digest]:
+        """*length* bytes from *offset* on, and their digests, computed in the same thread."""
+        with local_errors("read", self.path, operation="PutObject", bucket=self._bucket, key=self._key):
+            data = os.pread(self._descriptor, length, offset)
+            if len(data) != length:
+                data = self._read_on(data, offset, length)
+            self.check()
+        return data, digest_here(data, checksum, sha256=sha256)
+
+    def read_whole(self, checksum: ChecksumChoice, *, sha256: bool) -> tuple[bytes, Digest]:
+        """All bytes of a small file; notices files that give more than their size says, such as /proc's."""
+        data, digest = self.read(0, self.size, checksum, sha256=sha256)
+        if os.pread(self._descriptor, 1, self.size):
+            raise self.changed(f"there are more bytes than its size of {self.size} says")
+        return data, digest
+
+    def hasher(self, checksum: ChecksumChoice) -> Callable[[], WholeDigest | None]:
+        """A function to call, each time in a thread, until it gives the digests of the whole file."""
+        sha, crc, offset = hashlib.sha256(), 0, 0
+        buffer = memoryview(bytearray(min(HASH_BUFFER, self.size)))
+
+        def step() -> WholeDigest | None:
+            nonlocal crc, offset
+            stop = min(offset + HASH_STEP, self.size)
+            with local_errors("read", self.path, operation="PutObject", bucket=self._bucket, key=self._key):
+                while offset < stop:
+                    view = buffer[: min(len(buffer), stop - offset)]
+                    if read_into(self._descriptor, view, offset) != len(view):
+                        raise self.changed("it ended early")
+                    sha.update(view)
+                    if checksum in CRCS:
+                        crc = compute(cast("Crc", checksum), view, crc)
+                    offset += len(view)
+                self.check()
+            if offset < self.size:
+                return None
+            return WholeDigest(sha.hexdigest(), crc if checksum in CRCS else None)
+
+        return step
+
+    def _read_on(self, start: bytes, offset: int, length: int) -> bytes:
+        """The rest of a read the system cut short; Linux reads at most 2 GiB at a time."""
+        data = bytearray(length)
+        data[: len(start)] = start
+        done = len(start) + read_into(self._descriptor, memoryview(data)[len(start) :], offset + len(start))
+        if done != length:
+            self.check()
+            raise self.changed(f"it ended {length - done} bytes early")
+        return bytes(data)
+
+    def changed(self, how: str) -> S3SourceChangedError:
+        """The error that says so."""
+        return S3SourceChangedError(
+            f"{os.fspath(self.path)!r} changed while it was uploaded: {how}",
+            operation="PutObject",
+            bucket=self._bucket,
+            key=self._key,
+        )
+
+
+def _fingerprint(found: os.stat_result) -> Fingerprint:
+    return Fingerprint(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _difference(before: Fingerprint, now: Fingerprint) -> str:
+    if before.size != now.size:
+        return f"its size went from {before.size} to {now.size} bytes"
+    if before.modified_ns != now.modified_ns:
+        return "it was written to"
+    return "it was replaced, removed, or its attributes changed"
