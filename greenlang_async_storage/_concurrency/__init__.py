@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._cleanup import CleanupTasks
-from ._groups import task_group, wait_through_cancels
+from ._groups import TaskGroup, task_group, wait_through_cancels
 from ._progress import ProgressReporter
 from ._single_flight import SingleFlight
 from ._workers import Items, Settled, run_bounded, stream_bounded
@@ -14,6 +14,7 @@ __all__ = [
     "ProgressReporter",
     "Settled",
     "SingleFlight",
+    "TaskGroup",
     "run_bounded",
     "stream_bounded",
     "task_group",

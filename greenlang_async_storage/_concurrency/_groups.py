@@ -4,17 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Generator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from typing import NoReturn, TypeVar
+from contextvars import Context
+from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 
 
+class TaskGroup(asyncio.TaskGroup):
+    """An `asyncio.TaskGroup` that can be waited for inside its block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        """Start *coro*; its failure cancels the block and the other tasks."""
+        task = super().create_task(coro, name=name, context=context)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def wait(self) -> None:
+        """Return when no task is left."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+
 @asynccontextmanager
-async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+async def task_group() -> AsyncIterator[TaskGroup]:
     """
-    An `asyncio.TaskGroup` that raises the failure itself, not a group around it.
+    A `TaskGroup` whose block ends with its last task, and that raises the failure itself, not a group
+    around it.
 
     The block's own failure goes first, else the first task's; a note counts the others. A cancel of the
     caller goes before both. KeyboardInterrupt and SystemExit come out bare.
@@ -23,9 +51,12 @@ async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
     cancels = task.cancelling() if task else 0
     block_failure: BaseException | None = None
     try:
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             try:
                 yield group
+                # On Python 3.11 a failure while the group's own exit waits leaves a cancel counted on the
+                # caller for ever.
+                await group.wait()
             except BaseException as exc:
                 block_failure = exc
                 raise

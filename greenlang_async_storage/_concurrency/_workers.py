@@ -203,6 +203,7 @@ async def _drive_async(items: AsyncIterable[T], handle: _Handle[T], width: int) 
     async def work(numbered: tuple[int, T] | None) -> None:
         while numbered is not None:
             await _guarded(handle, *numbered)
+            numbered = None  # while this worker waits, nobody needs the item
             numbered = handoff.take_held() or await handoff.take()
 
     async with task_group() as group, closing_generator(iterator):
