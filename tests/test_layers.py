@@ -1,4 +1,4 @@
-"""The shape of the package: imports go down the table, modules stay small, public names are sorted and said."""
+"""The shape of the package: imports go down, modules stay small, public names are sorted and documented."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ LAYERS: dict[int, set[str]] = {
         "_checksums",
         "_chunks",
         "_concurrency",
+        "_conditions",
         "_content_types",
         "_credentials",
         "_headers",
@@ -49,12 +50,24 @@ LAYERS: dict[int, set[str]] = {
         "_info",
         "_local_files",
         "_options",
+        "_partial_file",
+        "_payload",
         "_retry",
         "_tags",
     },
     2: {"_body", "_connection", "_requests"},
-    3: {"_downloads", "_listing", "_multipart", "_objects", "_presign", "_ranges"},
-    4: {"_uploads"},
+    3: {
+        "_admin",
+        "_download_parts",
+        "_downloads",
+        "_listing",
+        "_multipart",
+        "_objects",
+        "_presign",
+        "_ranges",
+        "_verify",
+    },
+    4: {"_copy", "_download_file", "_probe", "_uploads"},
     5: {"_batch"},
     6: {"_bucket"},
     7: {"_session"},
@@ -68,16 +81,19 @@ PUBLIC = {"__init__", "artifacts", "fastpath", *RING}
 SAME_LAYER: dict[str, set[str]] = {
     "_aws": {"_aws_session"},
     "_aws_session": {"_credentials", "_http_sessions"},
-    "_body": {"_requests"},
     "_connection": {"_body", "_requests"},
-    "_downloads": {"_objects", "_ranges"},
+    "_download_parts": {"_ranges"},
+    "_downloads": {"_ranges", "_verify"},
     "_error_map": {"_errors"},
     "_info": {"_checksums", "_options"},
     "_lifecycle": {"_deadline", "_errors", "_log"},
+    "_local_files": {"_concurrency"},
     "_objects": {"_multipart"},
-    "_options": {"_content_types", "_headers", "_tags"},
+    "_options": {"_conditions", "_content_types", "_headers", "_tags"},
+    "_partial_file": {"_checksums", "_local_files"},
     "_settings": {"_endpoints", "_names", "_types"},
     "_types": {"_errors"},
+    "_verify": {"_ranges"},
 }
 
 

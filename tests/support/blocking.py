@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,11 +28,24 @@ _ALSO_WATCHED = (
 _IMPORTING = [("<frozen importlib._bootstrap>", {"_find_and_load"})]
 
 
+def _caller() -> str:
+    """The innermost line of the package on the stack."""
+    frames = traceback.extract_stack()
+    lines = [
+        f"{frame.filename}:{frame.lineno} ({frame.line})" for frame in frames if PACKAGE in frame.filename
+    ]
+    return lines[-1] if lines else "a line outside the package"
+
+
 class BlockingCalls:
     """Finds file, socket, lock and sleep calls made by the package on a thread whose event loop runs."""
 
     def __init__(self) -> None:
         self._detector = BlockBuster([PACKAGE], excluded_modules=list(_NOT_WATCHED))
+        # What a log handler does with an event is the application's choice, here pytest's.
+        for name, function in self._detector.functions.items():
+            if name.startswith("io."):
+                function.can_block_in("logging/__init__.py", {"handle"})
         for name in _ALSO_WATCHED:
             self._detector.functions.setdefault(
                 name,
@@ -46,13 +60,13 @@ class BlockingCalls:
 
     @contextmanager
     def refused(self) -> Iterator[list[str]]:
-        """Raise in whoever blocks; the list names the calls, for when the error was swallowed."""
+        """Raise in whoever blocks; the list says what and where, for when the error was swallowed."""
         found: list[str] = []
 
         class RecordedError(blockbuster.BlockingError):
             def __init__(self, call: str) -> None:
                 super().__init__(call)
-                found.append(call)
+                found.append(f"{call} by {_caller()}")
 
         original = blockbuster.blockbuster.BlockingError
         blockbuster.blockbuster.BlockingError = RecordedError  # type: ignore[misc,assignment]
