@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING
+
+import structlog
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -54,17 +55,9 @@ def _render(
     return (text,), {"exc_info": exc_info, "extra": extra}
 
 
-@cache
-def _bound() -> BoundLogger:
-    import structlog  # only applications that listen pay for the import
-
-    logger: BoundLogger = structlog.wrap_logger(
-        _stdlib,
-        processors=[_redact, _render],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    return logger
+_bound: BoundLogger = structlog.wrap_logger(
+    _stdlib, processors=[_redact, _render], wrapper_class=structlog.stdlib.BoundLogger
+)
 
 
 class Log:
@@ -80,17 +73,17 @@ class Log:
     def debug(self, event: str, **facts: object) -> None:
         """One event per request."""
         if _stdlib.isEnabledFor(logging.DEBUG):
-            _bound().debug(event, **facts)
+            _bound.debug(event, **facts)
 
     def info(self, event: str, **facts: object) -> None:
         """Rare facts, such as a session opened."""
         if _stdlib.isEnabledFor(logging.INFO):
-            _bound().info(event, **facts)
+            _bound.info(event, **facts)
 
     def warning(self, event: str, **facts: object) -> None:
         """Something was retried, aborted or cleaned up with a failure."""
         if _stdlib.isEnabledFor(logging.WARNING):
-            _bound().warning(event, **facts)
+            _bound.warning(event, **facts)
 
 
 log = Log()

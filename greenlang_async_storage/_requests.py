@@ -235,6 +235,7 @@ class RequestEngine:
 
     def _final(self, job: Job[T], error: S3Error) -> S3Error:
         error.attempts = job.attempts
+        self.counters.errors += 1
         if job.ambiguous and error.outcome == "not_applied" and is_write(job.operation):
             error.ambiguous = True
             error.outcome = "unknown"

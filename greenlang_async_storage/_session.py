@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -58,16 +59,16 @@ class StorageSession:
             )
         self._state = "opening"
         try:
-            opened = await open_client(self._settings)
+            async with AsyncExitStack() as stack:
+                opened = await stack.enter_async_context(await open_client(self._settings))
+                hooks = ClientHooks(partial(refresh_credentials, opened.client), payload_for(opened.client))
+                self._connection = Connection(opened.client, self._settings, hooks)
+                stack.pop_all()
         except BaseException:
             self._state = "closed"
             raise
         self._opened = opened
         self._closing = asyncio.Lock()
-        refresh = partial(refresh_credentials, opened.client)
-        self._connection = Connection(
-            opened.client, self._settings, ClientHooks(refresh, payload_for(opened.client))
-        )
         self._state = "open"
         log.info("storage.session_opened", endpoint=opened.endpoint_url, region=opened.region)
         return self

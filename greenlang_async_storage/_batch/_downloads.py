@@ -77,7 +77,7 @@ async def _attempt(
             target.connection.within(None, "GetObject", bucket, full) if streamed else nullcontext()
         )
         with scope:
-            with local_errors("GetObject", bucket=bucket, key=full):
+            with local_errors("make folders for", key, operation="GetObject", bucket=bucket, key=full):
                 path = await asyncio.to_thread(tree.path_for, full, key)
             info = await download_file(
                 target.connection, bucket, full, path, concurrency=parts, durable=durable

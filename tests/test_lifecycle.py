@@ -1,0 +1,153 @@
+"""Open, draining, closed: what a session waits for, what it ends, and where it refuses to work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from greenlang_async_storage import (
+    S3InvalidRequestError,
+    S3SessionClosedError,
+    S3TimeoutError,
+    S3WrongLoopError,
+)
+from greenlang_async_storage._deadline import Scope, ScopeEndedError
+from greenlang_async_storage._lifecycle import CallScope, Lifecycle
+
+
+def scope(lifecycle: Lifecycle, timeout: float | None = None) -> CallScope:
+    """A call in flight."""
+    return CallScope(lifecycle, timeout, "GetObject", "b", "k")
+
+
+async def _hang(lifecycle: Lifecycle) -> None:
+    with scope(lifecycle, 10):
+        await asyncio.Event().wait()
+
+
+@pytest.mark.asyncio
+async def test_closing_waits_for_calls_in_flight() -> None:
+    """A call that ends by itself within the time is not disturbed."""
+    lifecycle = Lifecycle()
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def call() -> str:
+        with scope(lifecycle):
+            started.set()
+            await go.wait()
+            return "done"
+
+    task = asyncio.create_task(call())
+    await started.wait()
+    closing = asyncio.create_task(lifecycle.drain(10, 1))
+    await asyncio.sleep(0)
+    with pytest.raises(S3SessionClosedError), scope(lifecycle):
+        pass
+    go.set()
+    assert await task == "done"
+    await closing
+    assert lifecycle.phase == "closed"
+
+
+@pytest.mark.asyncio
+async def test_closing_ends_what_does_not_end() -> None:
+    """A call that outlasts the patience raises S3SessionClosedError in its own task."""
+    lifecycle = Lifecycle()
+    started = asyncio.Event()
+
+    async def call() -> None:
+        with scope(lifecycle):
+            started.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(call())
+    await started.wait()
+    await lifecycle.drain(0, 1)
+    with pytest.raises(S3SessionClosedError) as caught:
+        await task
+    assert caught.value.outcome == "unknown"
+
+
+@pytest.mark.asyncio
+async def test_closing_twice_and_at_the_same_time_is_fine() -> None:
+    """Draining is idempotent."""
+    lifecycle = Lifecycle()
+    await asyncio.gather(lifecycle.drain(1, 1), lifecycle.drain(1, 1))
+    await lifecycle.drain(1, 1)
+    assert lifecycle.phase == "closed"
+    with pytest.raises(S3SessionClosedError):
+        lifecycle.require_not_closed()
+
+
+@pytest.mark.asyncio
+async def test_a_deadline_is_a_timeout_and_a_cancel_stays_a_cancel() -> None:
+    """`timeout=` raises S3TimeoutError; a cancel from elsewhere passes through."""
+    lifecycle = Lifecycle()
+    with pytest.raises(S3TimeoutError), scope(lifecycle, 0.01):
+        await asyncio.Event().wait()
+
+    async def call() -> None:
+        with scope(lifecycle, 10):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
+async def test_bad_timeouts_are_refused(timeout: float) -> None:
+    """The message names the value and the remedy."""
+    with pytest.raises(S3InvalidRequestError, match="timeout="):
+        scope(Lifecycle(), timeout)
+
+
+@pytest.mark.asyncio
+async def test_a_users_own_timeout_around_a_call_works() -> None:
+    """A user's deadline outside and our scope inside do not confuse each other."""
+    lifecycle = Lifecycle()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(_hang(lifecycle), 0.01)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+@pytest.mark.asyncio
+async def test_nested_scopes_end_the_right_one() -> None:
+    """An inner deadline does not look like the outer one."""
+    with Scope(asyncio.get_running_loop().time() + 10):
+        with pytest.raises(ScopeEndedError), Scope(asyncio.get_running_loop().time() + 0.01):
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+
+
+def test_another_loop_is_refused() -> None:
+    """A session opened in one event loop says so in another."""
+
+    async def make() -> Lifecycle:
+        return Lifecycle()
+
+    lifecycle = asyncio.run(make())
+
+    async def use() -> None:
+        lifecycle.require_usable()
+
+    with pytest.raises(S3WrongLoopError, match="another event loop"):
+        asyncio.run(use())
+    with pytest.raises(S3WrongLoopError, match="outside"):
+        lifecycle.require_usable()
+
+
+@pytest.mark.asyncio
+async def test_a_forked_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a fork the child is told to open its own."""
+    lifecycle = Lifecycle()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(S3WrongLoopError, match="fork"):
+        lifecycle.require_usable()
