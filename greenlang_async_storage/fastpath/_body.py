@@ -28,8 +28,7 @@ class Outgoing:
     """Whether botocore would have it as a file object, before which it asks for `100 Continue`."""
     sha256_hex: str | None = None
     source: Any = None
-    """A file object and where it stood, for the case that botocore takes the call over."""
-    position: int = 0
+    """The caller's file object, for the case that botocore takes the call over."""
 
     @property
     def is_file(self) -> bool:
@@ -38,7 +37,7 @@ class Outgoing:
     def rewind(self) -> None:
         """Put a file object back to where the caller had it."""
         if self.source is not None:
-            self.source.seek(self.position)
+            self.source.seek(0)
 
 
 def outgoing(body: Any) -> Outgoing:
@@ -57,17 +56,15 @@ def outgoing(body: Any) -> Outgoing:
         except UnicodeEncodeError as error:
             raise PassOn(Reason.BODY) from error
         return Outgoing(data, len(data), expects=True)
-    if kind is io.BytesIO:
-        position = body.tell()
-        data = body.getvalue()[position:] if position else body.getvalue()
+    # Which bytes of a file object that stands elsewhere are sent depends on botocore's signer: the CRT's starts over.
+    if kind is io.BytesIO and not body.closed and body.tell() == 0:
+        data = body.getvalue()
         body.seek(0, io.SEEK_END)
-        return Outgoing(data, len(data), expects=True, source=body, position=position)
-    if kind in _FILES and not body.closed and body.seekable() and body.readable():
-        position = body.tell()
-        length = body.seek(0, io.SEEK_END) - position
-        body.seek(position)
-        if length >= 0:
-            return Outgoing(body, length, expects=True, source=body, position=position)
+        return Outgoing(data, len(data), expects=True, source=body)
+    if kind in _FILES and not body.closed and body.readable() and body.seekable() and body.tell() == 0:
+        length = body.seek(0, io.SEEK_END)
+        body.seek(0)
+        return Outgoing(body, length, expects=True, source=body)
     raise PassOn(Reason.BODY)
 
 
@@ -77,7 +74,7 @@ async def payload_hash(body: Outgoing) -> str:
         return body.sha256_hex
     content: Any = body.content
     if body.is_file:
-        return await asyncio.to_thread(_hash_file, content, body.position)
+        return await asyncio.to_thread(_hash_file, content)
     if body.length >= THREAD_FROM:
         return await asyncio.to_thread(_hash, content)
     return _hash(content)
@@ -87,9 +84,9 @@ def _hash(content: Buffer) -> str:
     return sha256(content).hexdigest()
 
 
-def _hash_file(file: Any, position: int) -> str:
+def _hash_file(file: Any) -> str:
     digest = sha256()
     while piece := file.read(_PIECE):
         digest.update(piece)
-    file.seek(position)
+    file.seek(0)
     return digest.hexdigest()

@@ -169,7 +169,8 @@ class ClientState:
 
 def _outgoing(compiled: Operation, draft: Draft) -> _body.Outgoing:
     if draft.body is None:
-        body = _NO_BODY
+        # The one without a body is shared, so a coding for a trailer may not be put into it.
+        body = _NO_BODY if compiled.body_member is None else _body.Outgoing(None, 0, expects=False)
     elif compiled.body_member is None:
         body = _body.Outgoing(draft.body, len(draft.body), expects=False)
     else:
@@ -184,7 +185,7 @@ def _outgoing(compiled: Operation, draft: Draft) -> _body.Outgoing:
 async def _checksum(algorithm: str, body: _body.Outgoing) -> str:
     content: Any = b"" if body.content is None else body.content
     if body.is_file:
-        return await asyncio.to_thread(_checksums.compute_file, algorithm, content, body.position)
+        return await asyncio.to_thread(_checksums.compute_file, algorithm, content)
     if body.length >= _body.THREAD_FROM:
         return await asyncio.to_thread(_checksums.compute, algorithm, content)
     return _checksums.compute(algorithm, content)

@@ -56,10 +56,10 @@ def compute(algorithm: str, body: Buffer) -> str:
     return digest
 
 
-def compute_file(algorithm: str, file: Any, position: int) -> str:
-    """The checksum of *file* from *position*, where it is left, in base64."""
+def compute_file(algorithm: str, file: Any) -> str:
+    """The checksum of *file*, from its start, where it is left, in base64."""
     digest: str = botocore.httpchecksum._CHECKSUM_CLS[algorithm]().handle(file)
-    file.seek(position)
+    file.seek(0)
     return digest
 
 
