@@ -136,6 +136,7 @@ async def test_renewal_is_early_and_behind_the_calls(
     assert await signed_by(opened, store) == "KEY1"
     clock.passed = HOUR - 15 * 60 - 5
     assert await signed_by(opened, store) == "KEY1"
+    await settled(opened)
     assert len(sts.requests) == 1
     clock.passed = HOUR - 15 * 60 + 5
     sts.may_answer.clear()
@@ -158,6 +159,7 @@ async def test_short_lived_credentials_are_not_renewed_with_every_call(
         assert await signed_by(opened, store) == "KEY1"
     clock.passed = 11 * 60
     assert await signed_by(opened, store) == "KEY1"
+    await settled(opened)
     assert len(sts.requests) == 1
     clock.passed = 12 * 60
     await call(opened)
@@ -246,6 +248,8 @@ async def test_failing_after_the_end_is_a_credentials_error_for_all(
     assert {type(result) for result in results} == {S3CredentialsError}
     assert all("the token has been revoked" in str(result) for result in results)
     assert all("web-identity" in str(result) for result in results)
+    with pytest.raises(S3CredentialsError, match="the token has been revoked"):
+        await call(opened)
     assert len(sts.requests) == 2
     assert len(store.requests) == 1
     sts.error = None
