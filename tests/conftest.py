@@ -12,17 +12,15 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hypothesis
 import pytest
 import pytest_asyncio
 
+from greenlang_async_storage import Bucket, StorageSession, StorageSettings
 from greenlang_async_storage.testing import MinioServer, MotoServer, StorageServer
 from tests.support import blocking, environment, leaks, servers
-
-if TYPE_CHECKING:
-    from greenlang_async_storage import Bucket, StorageSession, StorageSettings
 
 # A busy machine is not a bug; the same examples on every machine.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True, database=None)
@@ -167,16 +165,12 @@ def bucket_name(observer: Any) -> Iterator[str]:
 @pytest.fixture
 def settings(server: StorageServer, bucket_name: str) -> StorageSettings:
     """Settings for `server`, with `bucket_name` as the data lake."""
-    from greenlang_async_storage import StorageSettings
-
     return StorageSettings(**server.settings_kwargs(), data_lake_bucket=bucket_name)
 
 
 @pytest_asyncio.fixture
 async def session(settings: StorageSettings) -> AsyncIterator[StorageSession]:
     """An open session on `server`."""
-    from greenlang_async_storage import StorageSession
-
     async with StorageSession(settings) as opened:
         yield opened
 
