@@ -31,8 +31,8 @@ class TamperingProxy:
     """
     Relays HTTP/1.1 to one store; `async with` it.
 
-    `faults` are used up by GetObject requests in order; an empty place is a request left alone. `gets` has the
-    headers of each of them. The Host header stays as it was signed.
+    `faults` are used up by GetObject requests in order; `None` leaves a request alone. `gets` has the headers
+    of each of them. The Host header stays as it was signed.
     """
 
     host: str
@@ -81,7 +81,11 @@ class TamperingProxy:
         headers = _headers(head)
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         fault = None
-        if method == b"GET" and target.count(b"/") > 1 and b"?" not in target.replace(b"?x-id=GetObject", b""):
+        if (
+            method == b"GET"
+            and target.count(b"/") > 1
+            and b"?" not in target.replace(b"?x-id=GetObject", b"")
+        ):
             self.gets.append(headers)
             fault = self.faults.popleft() if self.faults else None
         self.heads += method == b"HEAD"
@@ -91,7 +95,9 @@ class TamperingProxy:
             await writer.drain()
             return True
         if fault.ignore_range:
-            head = b"\r\n".join(line for line in head.split(b"\r\n") if not line.lower().startswith(b"range:"))
+            head = b"\r\n".join(
+                line for line in head.split(b"\r\n") if not line.lower().startswith(b"range:")
+            )
         upstream, sender = await asyncio.open_connection(self.host, self.port)
         try:
             sender.write(head + body)
@@ -130,4 +136,8 @@ async def _relay(
 
 def _headers(head: bytes) -> dict[str, str]:
     lines = head.decode("latin-1").split("\r\n")[1:]
-    return {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
+    return {
+        name.strip().lower(): value.strip()
+        for name, _, value in (line.partition(":") for line in lines)
+        if name
+    }
