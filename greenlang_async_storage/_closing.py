@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+
+from ._log import log
 
 
 @asynccontextmanager
 async def closing_with(close: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-    """Await *close* on every exit; after a failure, what *close* raises becomes a note on that failure."""
+    """
+    Await *close* on every exit.
+
+    After a failure, what *close* raises becomes a note on that failure; after a cancel, which ends where
+    nobody reads its notes, it is logged.
+    """
     try:
         yield
     except BaseException as cause:
@@ -16,6 +24,8 @@ async def closing_with(close: Callable[[], Awaitable[object]]) -> AsyncIterator[
             await close()
         except Exception as exc:  # noqa: BLE001  # it must not hide the cause
             cause.add_note(f"closing it failed as well: {exc!r}")
+            if isinstance(cause, asyncio.CancelledError):
+                log.warning("storage.close_failed", error=repr(exc))
         raise
     await close()
 

@@ -59,6 +59,8 @@ async def task_group() -> AsyncIterator[TaskGroup]:
                 await group.wait()
             except BaseException as exc:
                 block_failure = exc
+                if task and not isinstance(exc, asyncio.CancelledError):
+                    cancels = task.cancelling()
                 raise
     except BaseExceptionGroup as failures:
         cancelled = task is not None and task.cancelling() > cancels

@@ -102,27 +102,23 @@ class _Results(Generic[R]):
     def __init__(self) -> None:
         self._ready: deque[tuple[Settled[R], asyncio.Future[None]]] = deque()
         self._reader: asyncio.Future[None] | None = None
-        self._driver: asyncio.Task[None] | None = None
+        self._driver: asyncio.Task[BaseException | None] | None = None
         self._loop = asyncio.get_running_loop()
 
     def start(self, work: Coroutine[None, None, None]) -> None:
         """Run *work*, which offers the outcomes; the reader ends when it does, with its failure if any."""
-        self._driver = self._loop.create_task(work, name="storage-batch")
+        self._driver = self._loop.create_task(_failure_of(work), name="storage-batch")
         self._driver.add_done_callback(self._wake)
 
     async def aclose(self) -> None:
         """Cancel what still runs and wait for its end; raise its failure if the reader has not seen it."""
-        driver, self._driver = self._driver, None
-        if driver is None:
+        if self._driver is None:
             return
-        driver.cancel()
-        try:
-            if await wait_through_cancels(driver):
-                raise asyncio.CancelledError
-            if not driver.cancelled():
-                driver.result()
-        finally:
-            del driver  # held here, a failure would hold itself, and all its frames hold, alive
+        self._driver.cancel()
+        if await wait_through_cancels(self._driver):
+            raise asyncio.CancelledError
+        if not self._driver.cancelled():
+            self._end(self._driver)
 
     async def offer(self, settled: Settled[R]) -> None:
         """Return once the reader has taken *settled*."""
@@ -139,11 +135,7 @@ class _Results(Generic[R]):
             if self._driver is None:
                 raise StopAsyncIteration
             if self._driver.done():
-                driver, self._driver = self._driver, None
-                try:
-                    driver.result()
-                finally:
-                    del driver
+                self._end(self._driver)
                 continue
             if self._reader is not None:
                 raise RuntimeError("two tasks read the same outcomes; read them in one and hand them on")
@@ -157,9 +149,30 @@ class _Results(Generic[R]):
             taken.set_result(None)
         return settled
 
+    def _end(self, driver: asyncio.Task[BaseException | None]) -> None:
+        """Raise what ended *driver*, once."""
+        self._driver = None
+        failure = driver.result()
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del driver, failure  # held here, a failure would hold itself, and all its frames hold, alive
+
     def _wake(self, _driver: object = None) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+
+async def _failure_of(work: Coroutine[None, None, None]) -> BaseException | None:
+    """What *work* raised; a KeyboardInterrupt raised here would stop the loop before the reader gets it."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise
+    except BaseException as exc:  # noqa: BLE001  # it is raised to the reader
+        return exc
+    return None
 
 
 async def _drive(items: Items[T], handle: _Handle[T], width: int) -> None:
