@@ -106,7 +106,7 @@ bench-full: $(INSTALLED) minio ## benchmarks, all of them
 
 .PHONY: minio
 minio: ## build the pinned MinIO into .tools (once; needs Go)
-	@if test -x $(MINIO) && { ! command -v go >/dev/null || go version -m $(MINIO) | grep -q '$(MINIO_VERSION)'; }; then \
+	@if test -x $(MINIO) && { ! command -v go >/dev/null || go version -m $(MINIO) | grep -F '$(MINIO_VERSION)' >/dev/null; }; then \
 		exit 0; \
 	elif ! command -v go >/dev/null; then \
 		echo "make minio needs Go (https://go.dev/dl): MinIO publishes no programs, it is built from source." >&2; \
