@@ -111,7 +111,6 @@ class ProgressReporter:
 
     async def _follow(self, answer: Awaitable[None] | None) -> None:
         while answer is not None:
-            self._behind = False
             try:
                 await answer
             except Exception as exc:  # noqa: BLE001  # a hook must not harm the transfer
@@ -120,6 +119,7 @@ class ProgressReporter:
 
     def _call_hook(self, now: float) -> Awaitable[None] | None:
         """Tell the hook, unless it knows; what has to be awaited for it to be done."""
+        self._behind = False
         self._shown = max(self._shown, self._done)
         state = (self._shown, self._total, self._items)
         if state == self._last or self._hook is None:
