@@ -66,9 +66,10 @@ class ReplyParser:
         metadata["HTTPStatusCode"] = status
         metadata["HTTPHeaders"] = headers
         members = self._headers
-        for name in members.keys() & headers.keys():
-            member, convert = members[name]
-            parsed[member] = convert(headers[name])
+        for name, value in headers.items():
+            if name in members:
+                member, convert = members[name]
+                parsed[member] = convert(value)
         for member, prefix in self._maps:
             size = len(prefix)
             parsed[member] = {name[size:]: value for name, value in headers.items() if name.startswith(prefix)}

@@ -187,11 +187,20 @@ class Twins:
     fast_session: RecordingSession
 
     def expect(self, *replies: Reply) -> None:
-        """Both get *replies* in turn; what was recorded before is forgotten."""
+        """Both get *replies* in turn; what was recorded before, redirects included, is forgotten."""
+        for client in (self.plain, self.fast):
+            redirects(client).clear()
         for session in (self.plain_session, self.fast_session):
             session.replies = list(replies)
             session.sent = []
             session.agents = []
+
+
+def redirects(client: Any) -> dict[str, str]:
+    """Where botocore's redirector sends the calls for a bucket."""
+    handlers = client.meta.events._emitter._handlers.prefix_search("before-endpoint-resolution.s3")
+    found: dict[str, str] = next(each.__self__._cache for each in handlers if each.__name__ == "redirect_from_cache")
+    return found
 
 
 DEFAULTS: Mapping[str, Any] = {
