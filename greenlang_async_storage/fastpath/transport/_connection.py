@@ -184,6 +184,16 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
         if body is not None:
             body.fail(error)
 
+    def has_news(self) -> bool:
+        """Whether bytes, or the end of the stream, wait in the socket; an idle connection is then lost."""
+        try:
+            self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
     def stall(self) -> None:
         """The deadline passed."""
         doing = "took no more of the request" if self._sending and not self._expecting else "sent nothing"
@@ -321,8 +331,7 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
         reply.set_result(StreamedResponse(head.status, head.headers, body, self._loop))
         if chunked:
             self._head = head
-            self._head_bytes = 0
-            self._pass_pieces(body, head)
+            self._take_pieces(body, head)
         elif rest:
             body.feed(bytes(rest))
 
@@ -334,8 +343,7 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
                 head.feed(rest)
             if not head.finished:
                 return None
-            if head.surplus:
-                self._clean = False
+            self._clean = self._clean and not head.surplus
             return b"".join(head.pieces)
         if head.framing == NO_BODY or (head.framing == BY_LENGTH and size >= head.length):
             length = head.length
@@ -347,18 +355,8 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
     def _read_body(self, body: Body, data: memoryview) -> None:
         head = self._head
         if head is not None:
-            try:
-                head.feed(data)
-                self._bound_overhead(head, len(data))
-            except BadResponseError as error:
-                self._pass_pieces(body, head)
-                self.fail(error)
-                return
-            self._pass_pieces(body, head)
-            if head.finished:
-                if head.surplus:
-                    self._clean = False
-                self._finish()
+            head.feed(data)
+            self._take_pieces(body, head)
             return
         if len(data) > body.left:
             self._clean = False
@@ -367,16 +365,15 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
         if body.left == 0:
             self._finish()
 
-    def _bound_overhead(self, head: ResponseHead, count: int) -> None:
-        self._head_bytes = 0 if head.pieces else self._head_bytes + count
-        if self._head_bytes > HEAD_LIMIT:
-            raise BadResponseError(f"chunk headers or trailers are longer than {HEAD_LIMIT} bytes")
-
-    @staticmethod
-    def _pass_pieces(body: Body, head: ResponseHead) -> None:
+    def _take_pieces(self, body: Body, head: ResponseHead) -> None:
         for piece in head.pieces:
             body.feed(piece)
         head.pieces.clear()
+        if head.error is not None:
+            self.fail(head.error)
+        elif head.finished:
+            self._clean = self._clean and not head.surplus
+            self._finish()
 
     def _finish(self) -> None:
         """The last byte of the response arrived."""

@@ -1,7 +1,7 @@
 """Request heads written, response heads read.
 
 A response head is handed to a fresh `httptools` parser, exactly up to its blank line: the parser cannot be
-told that a response answers HEAD, and bodies of known length need no parser at all (RFC 9112, sections 6 and 7).
+told that a response answers HEAD, and bodies of known length need no parser at all (RFC 9112, 6 and 7).
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class ResponseHead:
     """A response head, and for chunked bodies the parser that goes on with the body."""
 
     __slots__ = (
+        "_overhead",
         "complete",
+        "error",
         "finished",
         "framing",
         "headers",
@@ -65,6 +67,8 @@ class ResponseHead:
         self.pieces: list[bytes] = []
         self.finished = False
         self.surplus = False
+        self.error: BadResponseError | None = None
+        self._overhead = 0
 
     def on_message_begin(self) -> None:
         """A message starts: after the first one, bytes nobody asked for."""
@@ -90,18 +94,25 @@ class ResponseHead:
         self.finished = True
 
     def feed(self, data: memoryview) -> None:
-        """Read more of a chunked body into `pieces`."""
-        assert self.parser is not None  # noqa: S101 - only chunked bodies come here
+        """Read more of a chunked body into `pieces`; what is wrong with it is left in `error`."""
+        parser = self.parser
+        if parser is None:
+            self.surplus = True
+            return
         try:
-            self.parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserError as error:
             if self.finished:
                 self.surplus = True
-                return
-            raise BadResponseError(f"the chunked body is malformed: {error}") from error
-        finally:
-            if self.finished:
-                self.parser = None  # it refers back to us
+            else:
+                self.error = BadResponseError(f"the chunked body is malformed: {error}")
+                self.error.__cause__ = error
+        if self.finished or self.error is not None:
+            self.parser = None  # it refers back to us
+            return
+        self._overhead = 0 if self.pieces else self._overhead + len(data)
+        if self._overhead > HEAD_LIMIT:
+            self.error = BadResponseError(f"chunk headers or trailers are longer than {HEAD_LIMIT} bytes")
 
 
 def parse_head(block: memoryview, *, answers_head: bool) -> ResponseHead:
@@ -110,6 +121,8 @@ def parse_head(block: memoryview, *, answers_head: bool) -> ResponseHead:
 
     *answers_head*: the request was HEAD, so no body follows whatever the head says. Raises BadResponseError.
     """
+    if bytes(block[:7]) != b"HTTP/1.":
+        raise BadResponseError("the response does not start with the status line of HTTP/1.0 or HTTP/1.1")
     head = ResponseHead()
     parser = httptools.HttpResponseParser(head)
     try:
@@ -119,7 +132,7 @@ def parse_head(block: memoryview, *, answers_head: bool) -> ResponseHead:
     except httptools.HttpParserError as error:
         raise BadResponseError(f"the response head is malformed: {error}") from error
     if not head.complete:
-        raise BadResponseError("the response does not start with a status line")
+        raise BadResponseError("the response head ends before its blank line")
     head.status = status = parser.get_status_code()
     fields = dict(head.headers)
     length = fields.get(b"content-length")

@@ -100,6 +100,8 @@ class Pool:
                 "this HTTP session has connections on another event loop: make one session per loop"
             )
         self._loop = loop
+        for connection in self._sockets:
+            connection.socket.close()
         self._slots = self._idle_count = 0
         self._active.clear()
         self._idle.clear()

@@ -18,7 +18,7 @@ CHECKS_HOST_NAMES = hasattr(AIOHTTPSession, "_build_verify_context")
 class ProxySession(AIOHTTPSession):  # type: ignore[misc]
     """aiobotocore's session; before 3.9 it checked no host name, and by proxy not even the certificate."""
 
-    async def _get_session(self, proxy_url: str | None) -> Any:  # noqa: ANN401 - as the method it replaces
+    async def _get_session(self, proxy_url: str | None) -> Any:
         if CHECKS_HOST_NAMES:
             return await super()._get_session(proxy_url)
         if self._sessions is None:

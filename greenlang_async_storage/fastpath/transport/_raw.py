@@ -28,15 +28,34 @@ class RawResponse:
     aiobotocore's `AioReadTimeoutError` (an `asyncio.TimeoutError`).
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_body",
+        "_closed",
+        "_content",
+        "_headers",
+        "_url",
+        "_wire",
+        "method",
+        "status",
+    )
+
     def __init__(self, wire: WireResponse, url: str, method: str) -> None:
         self.status = wire.status
         self.method = method
-        self.content = RawContent(wire)
         self._wire = wire
         self._url = url
+        self._content: RawContent | None = None
         self._body: bytes | None = None
         self._headers: CIMultiDictProxy[str] | None = None
         self._closed = False
+
+    @property
+    def content(self) -> RawContent:
+        """The body as a stream."""
+        if self._content is None:
+            self._content = RawContent(self._wire)
+        return self._content
 
     @property
     def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -99,7 +118,7 @@ class RawResponse:
         """The whole body as text, UTF-8 unless told otherwise."""
         return (await self.read()).decode(encoding or "utf-8", errors)
 
-    async def json(self, *, loads: Callable[[str], Any] = json.loads) -> Any:  # noqa: ANN401 - JSON
+    async def json(self, *, loads: Callable[[str], Any] = json.loads) -> Any:
         """The whole body, decoded."""
         return loads(await self.text())
 
@@ -155,12 +174,13 @@ class Released:
 class RawContent:
     """The body with the methods of `aiohttp.StreamReader`."""
 
+    __slots__ = ("_eof", "_error", "_rest", "_wire")
+
     def __init__(self, wire: WireResponse) -> None:
         self._wire = wire
         self._rest = b""
         self._eof = False
         self._error: Exception | None = None
-        self.total_bytes = 0
 
     async def read(self, n: int = -1) -> bytes:
         """All of the rest, or at most *n* bytes as soon as there are any."""

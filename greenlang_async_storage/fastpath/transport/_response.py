@@ -104,14 +104,14 @@ class StreamedResponse:
         body = self._body
         if body.over:
             return
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the connection with it
+            self._loop.call_soon_threadsafe(body.close)
         warnings.warn(
             f"a response body ({self.status}) was dropped half-read: close it, or use `async with`",
             ResourceWarning,
             stacklevel=2,
             source=self,
         )
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and the connection with it
-            self._loop.call_soon_threadsafe(body.close)
 
 
 Response: TypeAlias = WholeResponse | StreamedResponse

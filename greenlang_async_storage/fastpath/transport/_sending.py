@@ -56,7 +56,7 @@ class SendingHalf:
     def _send(self, head: bytes, body: memoryview | None, *, expect: bool, streamed: bool) -> None:
         transport = self._transport
         assert transport is not None  # noqa: S101 - requests start after connection_made
-        if body is None and not streamed:
+        if not body and not streamed:
             transport.write(head)
             return
         self._streamed = streamed
@@ -83,15 +83,11 @@ class SendingHalf:
                 self._drained = None
         return not self._stopped
 
-    def send_piece(self, piece: bytes | memoryview) -> None:
-        """Send the next piece of a streamed body."""
+    def send_piece(self, piece: bytes, *, last: bool) -> None:
+        """Send the next piece of a streamed body; it was sent whole when its *last* piece is."""
+        self._streamed = not last
         self._out = memoryview(piece)
         self._pump()
-
-    def end_body(self) -> None:
-        """The streamed body is complete: it was sent when its last piece is."""
-        self._streamed = False
-        self._sending = self._out is not None
 
     def moved(self) -> None:
         """Bytes went out or came in: the read timeout starts again, when it is running."""

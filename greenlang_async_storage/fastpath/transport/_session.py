@@ -41,7 +41,7 @@ _ORIGINS: Final = 1024
 
 class HTTPSession:
     """
-    An HTTP session for aiobotocore: its constructor, `send` and exceptions; and `exchange` for compiled calls.
+    An HTTP session for aiobotocore: its constructor, `send` and errors; and `exchange` for compiled calls.
 
     At most *max_pool_connections* requests and open bodies at a time; more wait in line (see `Pool`), for at
     most *pool_timeout* seconds without anybody being served (default: the read timeout). *timeout* is
@@ -50,7 +50,7 @@ class HTTPSession:
 
     Certificates and host names are checked unless *verify* is False. Redirects are never followed. A
     kept-alive connection that turns out closed is replaced once, if no byte of a reply came and repeating the
-    request cannot apply it twice. Requests for which a proxy is configured go through aiobotocore's own session.
+    request cannot apply it twice. Where a proxy is configured, aiobotocore's own session takes the request.
 
     One event loop per session. `close` (or leaving ``async with``) fails what is still running.
     """
@@ -172,9 +172,10 @@ class HTTPSession:
             upload = _plan(body, headers, content_length)
         if origin.scheme in self._proxied_schemes:
             raise ValueError(f"a proxy is configured for {origin.scheme}: use send()")
+        self._bind()
         try:
             return await self._exchange(origin, method, target, headers, upload, expect=expect)
-        except (ValueError, TypeError, asyncio.CancelledError):
+        except (ValueError, asyncio.CancelledError):
             raise
         except Exception as error:
             raise to_botocore(error, url_of(origin, target)) from error
@@ -189,13 +190,12 @@ class HTTPSession:
         *,
         expect: bool,
     ) -> Response:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._pool.bind(loop)
-            self._loop = loop
         head = encode_head(method, target, headers)
         is_head = method == "HEAD"
+        is_head = method == "HEAD"
         connection = self._pool.take(origin) or await self._pool.acquire(origin)
+        if connection.requests and not _repeatable(method, headers) and connection.has_news():
+            connection = await self._instead_of(connection)
         try:
             return await _attempt(connection, head, upload, target, answers_head=is_head, expect=expect)
         except ConnectionLostError:
@@ -207,6 +207,25 @@ class HTTPSession:
         connection = await self._pool.acquire(origin, fresh=True)
         return await _attempt(connection, head, upload, target, answers_head=is_head, expect=expect)
 
+    def _bind(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._pool.bind(loop)
+            self._loop = loop
+
+    async def _instead_of(self, connection: Connection) -> Connection:
+        """
+        A connection that is still open, after *connection* had something to say while it was idle.
+
+        A request that must not be sent twice cannot try a connection and see; this closes all but the moment
+        between the look and the server's own close.
+        """
+        origin = connection.origin
+        while connection.requests and connection.has_news():
+            connection.close()
+            connection = await self._pool.acquire(origin)
+        return connection
+
     # aiobotocore's door.
 
     async def send(self, request: AWSPreparedRequest) -> AioAWSResponse:
@@ -214,6 +233,7 @@ class HTTPSession:
         url = str(request.url)
         if self._proxied_schemes and self._proxies.proxy_url_for(url):
             return await self._send_by_proxy(request)
+        self._bind()
         try:
             origin, target, host = self._split(url)
             headers = _wire_headers(request.headers, host)
@@ -304,22 +324,25 @@ async def _attempt(
 
 
 def _may_repeat(connection: Connection, method: str, headers: list[tuple[str, str]]) -> bool:
-    """
-    Whether sending a request again cannot apply it twice, or tell a false story about the first time.
+    """Whether sending a request again cannot apply it twice: it did not leave whole, or is repeatable."""
+    return connection.sent_partly or _repeatable(method, headers)
 
-    A request that did not leave completely was not applied. A conditional write that was applied would fail
-    its own condition the second time (RFC 9110, section 9.2.2), which only the layer above can tell from a conflict.
+
+def _repeatable(method: str, headers: list[tuple[str, str]]) -> bool:
     """
-    if connection.sent_partly:
-        return True
+    Whether doing a request twice is doing it once, and tells the same story (RFC 9110, section 9.2.2).
+
+    A conditional write that was applied fails its own condition the second time, which only the layer above
+    can tell from a real conflict.
+    """
     if method in ("GET", "HEAD"):
         return True
-    return method in _REPEATABLE and not any(
-        name.lower() in ("if-match", "if-none-match") for name, _ in headers
-    )
+    if find_header(headers, "if-match") is not None or find_header(headers, "if-none-match") is not None:
+        return False
+    return method in _REPEATABLE
 
 
-def _plan(body: Any, headers: list[tuple[str, str]], content_length: int | None) -> Upload:  # noqa: ANN401
+def _plan(body: Any, headers: list[tuple[str, str]], content_length: int | None) -> Upload:
     chunked = (find_header(headers, "transfer-encoding") or "").lower() == "chunked"
     if (
         content_length is None

@@ -74,7 +74,9 @@ def plan(body: AnyBody, length: int | None, *, chunked: bool) -> Upload:
             )
         return Upload(view=view)
     source: Source
-    if type(body) is io.BytesIO and length is not None and length <= JOINED:
+    if length == 0 and not chunked:
+        return Upload(view=memoryview(b""))
+    if type(body) is io.BytesIO and not chunked and length is not None and length <= JOINED:
         # A copy this small is cheaper than keeping the object's buffer exported.
         return Upload(view=memoryview(body.read(length)))
     if hasattr(body, "read") and not isinstance(body, AwsChunkedWrapper):
@@ -105,10 +107,7 @@ async def send(connection: Connection, upload: Upload) -> None:
     if source is None:
         return
     left = upload.length
-    while await connection.may_send():
-        if left == 0:
-            connection.end_body()
-            return
+    while left != 0 and await connection.may_send():
         piece = await _next(connection, source, ANY if left is None else left)
         if left is not None:
             if len(piece) > left:
@@ -119,12 +118,11 @@ async def send(connection: Connection, upload: Upload) -> None:
                     f"the request body ended {left} bytes before its Content-Length of {upload.length}: "
                     "was the file cut while it was sent?",
                 )
-            connection.send_piece(piece)
+            connection.send_piece(piece, last=left == 0)
         elif piece:
-            connection.send_piece(b"%x\r\n%b\r\n" % (len(piece), piece))
+            connection.send_piece(b"%x\r\n%b\r\n" % (len(piece), piece), last=False)
         else:
-            connection.send_piece(_LAST)
-            connection.end_body()
+            connection.send_piece(_LAST, last=True)
             return
 
 
