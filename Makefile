@@ -51,11 +51,11 @@ $(NEXT_INSTALLED): pyproject.toml constraints.txt constraints-next.txt
 
 .PHONY: demo
 demo: $(INSTALLED) ## the main job, on an embedded server (or on GREENLANG_STORAGE_ENDPOINT_URL)
-	$(BIN)/python examples/demo.py
+	$(BIN)/python -m examples.demo
 
 .PHONY: demo-minio
 demo-minio: $(INSTALLED) minio ## the main job, on a MinIO of its own
-	$(BIN)/python -m greenlang_async_storage.testing minio -- $(BIN)/python examples/demo.py
+	$(BIN)/python -m greenlang_async_storage.testing minio -- $(BIN)/python -m examples.demo
 
 # The wheel first: the run ends with the summary of the whole suite.
 .PHONY: test

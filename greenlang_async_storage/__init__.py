@@ -1,4 +1,4 @@
-"""An asyncio-first S3 storage SDK on aioboto3: one pooled session, typed errors, verified and atomic transfers."""
+"""An asyncio-first S3 SDK on aioboto3: one pooled session, typed errors, verified and atomic transfers."""
 
 from __future__ import annotations
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ._errors import S3Error, S3InvalidRequestError, S3NotFoundError
 from ._settings import StorageSettingsError
 from ._types import BucketReadiness, Purpose, Readiness
 
 if TYPE_CHECKING:
+    from types_aiobotocore_s3.literals import BucketLocationConstraintType
     from types_aiobotocore_s3.type_defs import CreateBucketRequestTypeDef
 
     from ._connection import Connection
@@ -100,7 +101,10 @@ async def _created(connection: Connection, name: str) -> bool:
     arguments: CreateBucketRequestTypeDef = {"Bucket": name}
     # us-east-1 is the one region S3 refuses to be told (CreateBucket, LocationConstraint).
     if region != "us-east-1":
-        arguments["CreateBucketConfiguration"] = {"LocationConstraint": region}  # type: ignore[typeddict-item]  # any region
+        # The stubs list the regions of their day.
+        arguments["CreateBucketConfiguration"] = {
+            "LocationConstraint": cast("BucketLocationConstraintType", region)
+        }
     try:
         await connection.call("CreateBucket", lambda s3: s3.create_bucket(**arguments), bucket=name)
     except S3Error as error:

@@ -170,7 +170,7 @@ async def _post(s3: S3Client, url: str, fields: dict[str, str]) -> int:
     body = "".join([*lines, file]).encode() + CONTENT + f"\r\n--{boundary}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Content-Length": str(len(body))}
     request = AWSRequest(method="POST", url=url, headers=headers, data=body).prepare()
-    reply = await s3._endpoint.http_session.send(request)  # type: ignore[attr-defined]  # noqa: SLF001  # no public door
+    reply = await s3._endpoint.http_session.send(request)  # noqa: SLF001  # there is no public door
     await reply.content
     return int(reply.status_code)
 

@@ -32,7 +32,8 @@ def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lost() -> Exception:
     """A reply that never came."""
-    return botocore.exceptions.ConnectionClosedError(endpoint_url="http://x")
+    error: Exception = botocore.exceptions.ConnectionClosedError(endpoint_url="http://x")
+    return error
 
 
 async def test_a_first_success_is_one_attempt() -> None:
