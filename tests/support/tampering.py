@@ -22,8 +22,8 @@ class Fault:
     on_hold: Callable[[], Awaitable[object]] | None = None
     status: bytes | None = None
     """Answer this status line, such as `b"503 Slow Down"`, instead of asking the store."""
-    ignore_range: bool = False
-    """Take the Range header away, as some proxies do."""
+    repeat_first: bool = False
+    """Answer with the first whole body again, as a cache does that knows neither Range nor If-Match."""
 
 
 @dataclass
@@ -40,6 +40,7 @@ class TamperingProxy:
     faults: deque[Fault | None] = field(default_factory=deque)
     gets: list[dict[str, str]] = field(default_factory=list)
     heads: int = 0
+    _first: bytes = b""
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -80,31 +81,31 @@ class TamperingProxy:
         method, target = head.split(b" ", 2)[:2]
         headers = _headers(head)
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        fault = None
-        if (
-            method == b"GET"
-            and target.count(b"/") > 1
-            and b"?" not in target.replace(b"?x-id=GetObject", b"")
-        ):
+        key = target.partition(b"?")[0].removeprefix(b"/").partition(b"/")[2]
+        fault = Fault()
+        if method == b"GET" and key:
             self.gets.append(headers)
-            fault = self.faults.popleft() if self.faults else None
+            fault = (self.faults.popleft() if self.faults else None) or fault
         self.heads += method == b"HEAD"
-        fault = fault or Fault()
-        if fault.status is not None:
-            writer.write(b"HTTP/1.1 " + fault.status + b"\r\nContent-Length: 0\r\n\r\n")
+        if fault.status is not None or fault.repeat_first:
+            empty = b"HTTP/1.1 " + (fault.status or b"") + b"\r\nContent-Length: 0\r\n\r\n"
+            writer.write(self._first if fault.repeat_first else empty)
             await writer.drain()
             return True
-        if fault.ignore_range:
-            head = b"\r\n".join(
-                line for line in head.split(b"\r\n") if not line.lower().startswith(b"range:")
-            )
         upstream, sender = await asyncio.open_connection(self.host, self.port)
         try:
             sender.write(head + body)
             reply = await upstream.readuntil(b"\r\n\r\n")
             writer.write(reply)
             length = int(_headers(reply).get("content-length", "0"))
-            return method == b"HEAD" or await _relay(upstream, writer, length, fault)
+            if method == b"HEAD":
+                return True
+            if method == b"GET" and key and not self._first:
+                whole = await upstream.readexactly(length)
+                self._first = reply + whole
+                upstream = asyncio.StreamReader()
+                upstream.feed_data(whole)
+            return await _relay(upstream, writer, length, fault)
         finally:
             sender.close()
 
