@@ -1,4 +1,4 @@
-"""The client of an open session, with faults between it and the SDK: lost requests, lost replies, other answers."""
+"""The client of an open session, with faults between it and the SDK: lost requests and replies, lies."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class FaultyClient:
     """
     Passes every call on, except those a fault is planned for; `install` puts it under a bucket's session.
 
-    `faults[method]` are used up in order, one per request, `None` being no fault. `calls` counts the requests,
-    `uploads` has (key, upload id) of every multipart upload that was opened.
+    `faults[method]` are used up in order, one per request, `None` being no fault. `calls` counts the
+    requests, `uploads` has (key, upload id) of every multipart upload that was opened.
     """
 
     real: Any
@@ -115,7 +115,8 @@ class FaultyClient:
             try:
                 observer.list_parts(Bucket=bucket, Key=key, UploadId=upload_id)
             except botocore.exceptions.ClientError as error:
-                assert error.response["Error"]["Code"] == "NoSuchUpload"
+                if error.response["Error"]["Code"] != "NoSuchUpload":
+                    raise
             else:
                 left.append(upload_id)
         for key in {key for key, _ in self.uploads}:
