@@ -6,7 +6,6 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib import import_module
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -113,7 +112,9 @@ def _import_stack() -> ModuleType:
 
 
 def _version() -> str:
-    return str(getattr(import_module(__package__), "__version__", "0"))
+    from . import __version__  # the package imports this module: its version is there by the time of a call
+
+    return __version__
 
 
 def _warn(url: str, settings: StorageSettings) -> None:

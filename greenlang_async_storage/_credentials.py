@@ -148,7 +148,7 @@ class SharedCredentials(AioRefreshableCredentials):  # type: ignore[misc]  # aio
             self._last_failure = (
                 f"no answer within {RENEWAL_TIMEOUT:g} s"
                 if isinstance(error, TimeoutError)
-                else f"{type(error).__name__}: {error}"
+                else f"{type(error).__name__}: {' '.join(str(error).split())}"
             )
             self._quiet_until = monotonic() + min(MAX_BACKOFF_SECONDS, 2.0 ** (self._failures - 1))
             log.warning(
