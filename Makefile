@@ -70,6 +70,10 @@ test-full: minio ## `make test` with nothing skipped, and the newest aiobotocore
 	@CI=true $(MAKE) test-next
 	@CI=true $(MAKE) test
 
+.PHONY: test-plain
+test-plain: $(INSTALLED) ## the tests of the SDK with the fast path off
+	GREENLANG_TEST_PLAIN=1 $(BIN)/python -m pytest -q --ignore=tests/fastpath -k "not moto"
+
 .PHONY: test-next
 test-next: $(NEXT_INSTALLED) ## the fast path on the newest aiobotocore, in .venv-next
 	.venv-next/bin/python -m pytest -q tests/fastpath

@@ -102,9 +102,8 @@ async def _created(connection: Connection, name: str) -> bool:
     # us-east-1 is the one region S3 refuses to be told (CreateBucket, LocationConstraint).
     if region != "us-east-1":
         # The stubs list the regions of their day.
-        arguments["CreateBucketConfiguration"] = {
-            "LocationConstraint": cast("BucketLocationConstraintType", region)
-        }
+        constraint = cast("BucketLocationConstraintType", region)
+        arguments["CreateBucketConfiguration"] = {"LocationConstraint": constraint}
     try:
         await connection.call("CreateBucket", lambda s3: s3.create_bucket(**arguments), bucket=name)
     except S3Error as error:

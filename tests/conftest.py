@@ -8,6 +8,7 @@ Fixtures of every test: a clean environment, servers that start when first asked
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -21,6 +22,9 @@ import pytest_asyncio
 from greenlang_async_storage import Bucket, StorageSession, StorageSettings
 from greenlang_async_storage.testing import MinioServer, MotoServer, StorageServer
 from tests.support import blocking, environment, leaks, servers
+
+PLAIN = "GREENLANG_TEST_PLAIN" in os.environ
+"""`make test-plain`: the same tests on botocore's own pipeline."""
 
 # A busy machine is not a bug; the same examples on every machine.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True, database=None)
@@ -165,7 +169,7 @@ def bucket_name(observer: Any) -> Iterator[str]:
 @pytest.fixture
 def settings(server: StorageServer, bucket_name: str) -> StorageSettings:
     """Settings for `server`, with `bucket_name` as the data lake."""
-    return StorageSettings(**server.settings_kwargs(), data_lake_bucket=bucket_name)
+    return StorageSettings(**server.settings_kwargs(), data_lake_bucket=bucket_name, fast_path=not PLAIN)
 
 
 @pytest_asyncio.fixture

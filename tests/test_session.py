@@ -237,8 +237,8 @@ async def test_a_repr_tells_state_and_endpoint_only() -> None:
     """No secret in a repr."""
     settings = StorageSettings(
         access_key_id="AKIACANARY",
-        secret_access_key="canary-secret",  # no secret  # type: ignore[arg-type]
-        session_token="canary-token",  # type: ignore[arg-type]
+        secret_access_key="canary-secret",
+        session_token="canary-token",
         endpoint_url="http://127.0.0.1:1",
     )
     async with StorageSession(settings) as session:

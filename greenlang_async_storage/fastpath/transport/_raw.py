@@ -28,7 +28,9 @@ class RawResponse:
     aiobotocore's `AioReadTimeoutError` (an `asyncio.TimeoutError`).
     """
 
+    # aiobotocore's checksum body is a proxy that sets its own attributes on what it wraps: hence a dict.
     __slots__ = (
+        "__dict__",
         "__weakref__",
         "_body",
         "_closed",
