@@ -32,7 +32,7 @@ from ._tags import tagging_header
 from ._types import ChecksumChoice, MultipartUpload, UploadedPart, UploadResult
 
 if TYPE_CHECKING:
-    from types_aiobotocore_s3.literals import StorageClassType
+    from types_aiobotocore_s3.literals import ChecksumAlgorithmType, StorageClassType
     from types_aiobotocore_s3.type_defs import CopySourceTypeDef, HeadObjectOutputTypeDef
 
 SINGLE_COPY_BYTES: Final = 5 * 1024**3
@@ -48,8 +48,11 @@ _PERMISSIONS: Final = (
 _NO_CHECKSUM_CODES: Final = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 
 
-class _StorageClassArgs(TypedDict, total=False):
+class _KeptArgs(TypedDict, total=False):
+    """What CopyObject does not take over by itself."""
+
     StorageClass: StorageClassType
+    ChecksumAlgorithm: ChecksumAlgorithmType
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,9 @@ async def copy(
 
     Kept: metadata, content headers, tags, storage class, and how the source is encrypted (the same KMS key;
     a source the store keeps unencrypted is encrypted as configured). Not kept, as in S3: ACLs, object locks
-    and website redirects. Above 5 GiB the copy goes in parts, `transfer_concurrency` at a time, and is
-    aborted on a failure or cancel. An old version copied onto its own key becomes the current one.
+    and website redirects. A source without a checksum gets the configured one. Above 5 GiB the copy goes in
+    parts, `transfer_concurrency` at a time, and is aborted on a failure or cancel. An old version copied onto
+    its own key becomes the current one.
 
     Raises `S3ObjectChangedError` when the source was replaced or deleted while it was copied, and
     `S3InvalidRequestError` for a copy of the current version onto itself.
@@ -166,9 +170,12 @@ async def _copy_pinned(conn: Connection, source: _Source, bucket: str, destinati
 
 
 async def _copy_at_once(conn: Connection, source: _Source, bucket: str, destination: str) -> UploadResult:
-    kept: _StorageClassArgs = {}
+    kept: _KeptArgs = {}
     if "StorageClass" in source.head:
         kept["StorageClass"] = source.head["StorageClass"]
+    checksum = conn.settings.checksum
+    if checksum != "none" and stored_checksum(source.head) is None:
+        kept["ChecksumAlgorithm"] = checksum
     encryption = kept_encryption(conn.settings, source.head)
     reply = await conn.call(
         "CopyObject",

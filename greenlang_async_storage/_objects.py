@@ -103,12 +103,21 @@ async def set_tags(
     conn: Connection, bucket: str, key: str, tags: Mapping[str, str], *, version_id: str | None = None
 ) -> None:
     """
-    Exactly these *tags* on the object, instead of those it had; `{}` removes them. Needs s3:PutObjectTagging.
+    Exactly these *tags* on the object, instead of those it had; `{}` removes them.
 
-    At most 10; see `WriteOptions.tags`. Raises `S3InvalidRequestError` before anything is sent.
+    At most 10; see `WriteOptions.tags`. Raises `S3InvalidRequestError` before anything is sent. Needs
+    s3:PutObjectTagging, or s3:DeleteObjectTagging for `{}`.
     """
     checked = prepare_tags(tags, key=key)
     args = version_args(version_id)
+    if not checked:
+        await conn.call(
+            "DeleteObjectTagging",
+            lambda s3: s3.delete_object_tagging(Bucket=bucket, Key=key, **args, **conn.owner),
+            bucket=bucket,
+            key=key,
+        )
+        return
     await conn.call(
         "PutObjectTagging",
         lambda s3: s3.put_object_tagging(
