@@ -87,7 +87,11 @@ class RequestEngine:
         try:
             result = await self._once(job)
         except Exception as exc:  # noqa: BLE001  # mapped, or raised again unchanged
-            return await self._after_failure(job, exc, retry=retry)
+            try:
+                return await self._after_failure(job, exc, retry=retry)
+            except S3Error:
+                self.counters.errors += 1
+                raise
         self._policy.note(None)
         if log.debug_enabled:
             log.debug("storage.request_completed", **self._facts(job))
@@ -235,7 +239,6 @@ class RequestEngine:
 
     def _final(self, job: Job[T], error: S3Error) -> S3Error:
         error.attempts = job.attempts
-        self.counters.errors += 1
         if job.ambiguous and error.outcome == "not_applied" and is_write(job.operation):
             error.ambiguous = True
             error.outcome = "unknown"
