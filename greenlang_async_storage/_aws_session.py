@@ -85,8 +85,9 @@ class StorageAioSession(AioSession):  # type: ignore[misc]  # aiobotocore publis
         client = _finish(super()._create_client(service_name, *args, **kwargs))
         secure(client, self._contexts)
         _bound_region_lookup(client)
-        # The fast path looks at the rules again with its first call, under this key of the loader's cache.
-        self.get_component("data_loader").load_service_model(service_name, "endpoint-rule-set-1")
+        if service_name == "s3":
+            # The fast path looks at the rules again with its first call, under this key of the loader's cache.
+            self.get_component("data_loader").load_service_model("s3", "endpoint-rule-set-1")
         return client
 
     def configured_endpoint(self) -> str | None:
@@ -175,7 +176,9 @@ def make_session(settings: StorageSettings) -> Any:
         core.set_credentials(*keys)
     session = _as_aioboto3(core)
     if settings.fast_path:
-        _enable_fast_path(session)
+        from .fastpath import enable
+
+        enable(session, expect_continue_from=EXPECT_CONTINUE_FROM)
     return session
 
 
@@ -230,14 +233,8 @@ def _explicit_keys(settings: StorageSettings) -> tuple[str, str, str | None] | N
 def _as_aioboto3(core: StorageAioSession) -> Any:
     try:
         import aioboto3
-    except ModuleNotFoundError:  # plain aiobotocore 3.x, which aioboto3 does not allow yet
-        return core
+    except ModuleNotFoundError as error:
+        if error.name != "aioboto3":
+            raise
+        return core  # plain aiobotocore 3.x, which aioboto3 does not allow yet
     return aioboto3.Session(botocore_session=core)
-
-
-def _enable_fast_path(session: Any) -> None:
-    try:
-        from .fastpath import enable
-    except ImportError:
-        return
-    enable(session, expect_continue_from=EXPECT_CONTINUE_FROM)
