@@ -86,7 +86,7 @@ class StorageAioSession(AioSession):  # type: ignore[misc]  # aiobotocore publis
         secure(client, self._contexts)
         _bound_region_lookup(client)
         if service_name == "s3":
-            # The fast path looks at the rules again with its first call, under this key of the loader's cache.
+            # The fast path reads the rules again with its first call, under this key of the loader's cache.
             self.get_component("data_loader").load_service_model("s3", "endpoint-rule-set-1")
         return client
 
