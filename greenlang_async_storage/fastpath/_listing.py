@@ -1,10 +1,9 @@
 """
-The quick reader of listings: regular expressions over the whole document, for the compact form servers send.
+The quick reader of listings: regular expressions over the whole document, for the plain form servers send.
 
 It recognises a subset of XML in which nothing can be ambiguous and must consume the document from its first byte to
-its last; for anything else (white space between elements, attributes, comments, CDATA, unusual characters or
-references, nesting it has no use for) it gives up and the XML parser reads the document. What it returns is what
-that reading would return.
+its last; for anything else (attributes, comments, CDATA, unusual characters or references, nesting it has no use for)
+it gives up and the XML parser reads the document. What it returns is what that reading would return.
 """
 
 from __future__ import annotations
@@ -25,8 +24,12 @@ _PROLOGUE = re.compile(
 _OPEN = re.compile(f"<({_NAME})>")
 _LEAF = re.compile(rf"<({_NAME})>([^<]*)</\1>|<({_NAME})\s?/>")
 _TOKEN = re.compile(rf"<(/?)({_NAME})(\s?/)?>([^<]*)")
-# Characters XML forbids or changes (a carriage return becomes a line feed), and the end of a CDATA section.
-_SUSPECT = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|\\]\\]>")
+# Bytes XML forbids or changes: a carriage return becomes a line feed.
+_CONTROLS = bytes({*range(0x20)} - {0x09, 0x0A})
+# The end of a CDATA section, and the two characters no document may hold.
+_FORBIDDEN = (b"]]>", b"\xef\xbf\xbe", b"\xef\xbf\xbf")
+_SPACE = " \t\n"
+_SPACES = re.compile(f"[{_SPACE}]*")
 _REFERENCE = re.compile("&(?:amp|lt|gt|quot|apos|#(?:x[0-9A-Fa-f]{1,6}|[0-9]{1,7}));")
 _NAMED = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'"}
 
@@ -51,10 +54,12 @@ class _Layout:
     lists: tuple[tuple[str, tuple[int, ...], Conversion], ...]
 
     def build(self, groups: tuple[str, ...], unescape: Callable[[str], str]) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            name: unescape(groups[index]) if convert is str else convert(groups[index])
-            for index, name, convert in self.steps
-        }
+        row: dict[str, Any] = {}
+        for index, name, convert in self.steps:
+            text = groups[index]
+            if "&" in text:
+                text = unescape(text)
+            row[name] = text if convert is str else convert(text)
         for member, steps in self.nested:
             row[member] = {name: convert(unescape(groups[index])) for index, name, convert in steps}
         for member, indexes, convert in self.lists:
@@ -64,11 +69,10 @@ class _Layout:
 
 def read_quickly(reader: StructureReader, body: bytes) -> dict[str, Any] | None:
     """The members in *body*, or None when the document is not of the plain form."""
+    if len(body.translate(None, _CONTROLS)) != len(body) or any(each in body for each in _FORBIDDEN):
+        return None
     try:
-        document = body.decode()
-        if _SUSPECT.search(document) is not None:
-            return None
-        return _Reading(document).members(reader)
+        return _Reading(body.decode()).members(reader)
     except (UnicodeDecodeError, _NotPlainError):
         return None
 
@@ -89,15 +93,21 @@ class _Reading:
             raise _NotPlainError
         closing = f"</{root[1]}>"
         end = document.rfind(closing)
-        if end < root.end() or document[end + len(closing) :].strip(" \t\n"):
+        if end < root.end() or document[end + len(closing) :].strip(_SPACE):
             raise _NotPlainError
         parsed: dict[str, Any] = {}
-        position = root.end()
+        position = self._skip_space(root.end())
         while position < end:
-            position = self._element(reader, position, parsed)
+            position = self._skip_space(self._element(reader, position, parsed))
         if position != end:
             raise _NotPlainError
         return parsed
+
+    def _skip_space(self, position: int) -> int:
+        if self._document[position] not in _SPACE:
+            return position
+        space = _SPACES.match(self._document, position)
+        return position if space is None else space.end()
 
     def _element(self, reader: StructureReader, position: int, parsed: dict[str, Any]) -> int:
         """Read the child of the root at *position*; the position after it."""
@@ -209,14 +219,15 @@ def _learn(member: Field, document: str, position: int) -> _Layout:
     if member.reader is None:
         raise _NotPlainError
     learner = _Learner()
-    tokens = _tokens(document, position, member.tag)
+    tokens, spaced = _tokens(document, position, member.tag)
     learner.pattern.append(f"<{member.tag}>")
     index = 1
     while index < len(tokens) - 1:
         index = _learn_child(learner, member.reader, tokens, index)
     learner.pattern.append(f"</{member.tag}>")
     return _Layout(
-        re.compile("".join(learner.pattern)),
+        # Space after an entry belongs to the pattern, so that a run of entries goes on.
+        re.compile(f"[{_SPACE}]*".join([*learner.pattern, ""]) if spaced else "".join(learner.pattern)),
         tuple(learner.steps),
         tuple((name, tuple(steps)) for name, steps in learner.nested.items()),
         tuple((name, tuple(indexes), convert) for name, (indexes, convert) in learner.lists.items()),
@@ -252,9 +263,14 @@ def _containers(reader: StructureReader) -> frozenset[str]:
     return frozenset(tag for tag, member in reader.fields.items() if member.reader is not None)
 
 
-def _tokens(document: str, position: int, tag: str) -> list[tuple[bool, str]]:
-    """The tags of one entry, from its opening to its closing one; text only between the two tags of a leaf."""
+def _tokens(document: str, position: int, tag: str) -> tuple[list[tuple[bool, str]], bool]:
+    """
+    The tags of one entry, from its opening to its closing one, and whether there is space between them.
+
+    Text stands only between the two tags of a leaf.
+    """
     tokens: list[tuple[bool, str]] = []
+    spaced = False
     while True:
         token = _TOKEN.match(document, position)
         if token is None or token[3] or len(tokens) >= _MAX_ENTRY_TOKENS:
@@ -262,8 +278,10 @@ def _tokens(document: str, position: int, tag: str) -> list[tuple[bool, str]]:
         position = token.end()
         closing = token[1] == "/"
         tokens.append((closing, token[2]))
+        is_leaf = not closing and document.startswith(f"</{token[2]}>", position)
         if closing and token[2] == tag:
-            return tokens
-        following = f"</{token[2]}>"
-        if token[4] and (closing or not document.startswith(following, position)):
-            raise _NotPlainError
+            return tokens, spaced or token[4].isspace()
+        if token[4] and not is_leaf:
+            if token[4].strip(_SPACE):
+                raise _NotPlainError
+            spaced = True
