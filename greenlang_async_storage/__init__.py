@@ -51,8 +51,7 @@ from ._types import (
     UploadResult,
     WriteOptions,
 )
-
-__version__ = "0.1.0"
+from ._version import __version__
 
 __all__ = [
     "AsyncReader",

@@ -13,6 +13,7 @@ from ._endpoints import is_loopback_endpoint, redacted_endpoint
 from ._error_map import map_errors
 from ._log import log
 from ._settings import StorageSettings
+from ._version import __version__
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
@@ -58,7 +59,7 @@ async def open_client(settings: StorageSettings) -> OpenedClient:
         aws = await asyncio.to_thread(_import_stack)
         session = await asyncio.to_thread(aws.make_session, settings)
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(aws.new_client(session, settings, _version()))
+            client = await stack.enter_async_context(aws.new_client(session, settings, __version__))
             if closes := getattr(_credentials(client), "aclose", None):
                 stack.push_async_callback(closes)
             endpoint = str(client.meta.endpoint_url)
@@ -109,12 +110,6 @@ def _import_stack() -> ModuleType:
     from . import _aws_session
 
     return _aws_session
-
-
-def _version() -> str:
-    from . import __version__  # the package imports this module: its version is there by the time of a call
-
-    return __version__
 
 
 def _warn(url: str, settings: StorageSettings) -> None:

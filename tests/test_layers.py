@@ -34,6 +34,7 @@ LAYERS: dict[int, set[str]] = {
         "_names",
         "_settings",
         "_types",
+        "_version",
         "fastpath",
     },
     1: {
@@ -81,6 +82,7 @@ PUBLIC = {"__init__", "artifacts", "fastpath", *RING}
 SAME_LAYER: dict[str, set[str]] = {
     "_aws": {"_aws_session"},
     "_aws_session": {"_credentials", "_http_sessions"},
+    "_closing": {"_log"},
     "_connection": {"_body", "_requests"},
     "_download_parts": {"_ranges"},
     "_downloads": {"_ranges", "_verify"},
