@@ -208,7 +208,7 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
     def set_reading(self, *, reading: bool) -> None:
         """As `BodySource.set_reading`."""
         transport = self._transport
-        if transport is None or self.closed or self._read_paused is not reading:
+        if transport is None or transport.is_closing() or self._read_paused is not reading:
             return
         self._read_paused = not reading
         if reading:

@@ -83,7 +83,7 @@ class SendingHalf:
                 self._drained = None
         return not self._stopped
 
-    def send_piece(self, piece: bytes, *, last: bool) -> None:
+    def send_piece(self, piece: bytes | memoryview, *, last: bool) -> None:
         """Send the next piece of a streamed body; it was sent whole when its *last* piece is."""
         self._streamed = not last
         self._out = memoryview(piece)

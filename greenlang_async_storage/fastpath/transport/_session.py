@@ -172,10 +172,13 @@ class HTTPSession:
             upload = _plan(body, headers, content_length)
         if origin.scheme in self._proxied_schemes:
             raise ValueError(f"a proxy is configured for {origin.scheme}: use send()")
+        head = encode_head(method, target, headers)
         self._bind()
         try:
-            return await self._exchange(origin, method, target, headers, upload, expect=expect)
-        except (ValueError, asyncio.CancelledError):
+            return await self._exchange(
+                origin, method, target, headers, head=head, upload=upload, expect=expect
+            )
+        except asyncio.CancelledError:
             raise
         except Exception as error:
             raise to_botocore(error, url_of(origin, target)) from error
@@ -186,11 +189,11 @@ class HTTPSession:
         method: str,
         target: str,
         headers: list[tuple[str, str]],
-        upload: Upload,
         *,
+        head: bytes,
+        upload: Upload,
         expect: bool,
     ) -> Response:
-        head = encode_head(method, target, headers)
         is_head = method == "HEAD"
         is_head = method == "HEAD"
         connection = self._pool.take(origin) or await self._pool.acquire(origin)
@@ -243,7 +246,10 @@ class HTTPSession:
             if body is not None:
                 expect = (find_header(headers, "expect") or "").lower() == "100-continue"
                 upload = _plan(body, headers, None)
-            wire = await self._exchange(origin, request.method, target, headers, upload, expect=expect)
+            head = encode_head(request.method, target, headers)
+            wire = await self._exchange(
+                origin, request.method, target, headers, head=head, upload=upload, expect=expect
+            )
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -343,12 +349,11 @@ def _repeatable(method: str, headers: list[tuple[str, str]]) -> bool:
 
 
 def _plan(body: Any, headers: list[tuple[str, str]], content_length: int | None) -> Upload:
+    told = find_header(headers, "content-length")
     chunked = (find_header(headers, "transfer-encoding") or "").lower() == "chunked"
-    if (
-        content_length is None
-        and not chunked
-        and (told := find_header(headers, "content-length")) is not None
-    ):
+    if told is not None:
+        if chunked or (content_length is not None and int(told) != content_length):
+            raise ValueError(f"Content-Length: {told} contradicts the body, or Transfer-Encoding: remove one")
         content_length = int(told)
     return plan(body, content_length, chunked=chunked)
 

@@ -13,7 +13,7 @@ from botocore.httpchecksum import AwsChunkedWrapper
 
 from greenlang_async_storage.fastpath.transport._connection import Connection
 from greenlang_async_storage.fastpath.transport._errors import BodySourceError
-from greenlang_async_storage.fastpath.transport._sending import JOINED
+from greenlang_async_storage.fastpath.transport._sending import JOINED, PIECE
 
 FILE_PIECE: Final = 1024 * 1024
 """Bytes of a file read at a time: a thread hop costs up to 0.2 ms, a piece is in memory while it is sent."""
@@ -22,15 +22,17 @@ READ_WAIT: Final = 5.0
 ANY: Final = 1 << 62
 """The limit of a piece when the length of the body is not known."""
 _END: Final = object()
+_LAST: Final = b"0\r\n\r\n"
 
 AnyBody: TypeAlias = Any
 """What botocore passes on as a body: its users may give it nearly anything."""
+Piece: TypeAlias = bytes | memoryview
 
 
 class Source(Protocol):
     """A request body that comes in pieces."""
 
-    async def piece(self, limit: int) -> bytes:
+    async def piece(self, limit: int) -> Piece:
         """The next piece, of at most *limit* bytes where the source can tell; empty at the end."""
         ...
 
@@ -60,7 +62,8 @@ def plan(body: AnyBody, length: int | None, *, chunked: bool) -> Upload:
     """
     How to send *body*: *length* bytes of it, or all of it in chunks (RFC 9112, section 7.1).
 
-    Raises TypeError for what cannot be sent, ValueError when a file comes without a length.
+    Raises TypeError for what cannot be sent, ValueError when a file comes without a length or a buffer with
+    another: the server would take the difference for part of the next request.
     """
     if isinstance(body, str):
         body = body.encode()
@@ -68,11 +71,13 @@ def plan(body: AnyBody, length: int | None, *, chunked: bool) -> Upload:
         view = memoryview(body)
         if view.format != "B" or view.ndim != 1:
             view = view.cast("B")
-        if chunked:
-            return Upload(
-                view=memoryview(b"".join((b"%x\r\n" % len(view), view, b"\r\n", _LAST)) if view else _LAST)
-            )
-        return Upload(view=view)
+        if not chunked:
+            if length is not None and len(view) != length:
+                raise ValueError(f"the request body has {len(view)} bytes, its Content-Length says {length}")
+            return Upload(view=view)
+        if len(view) > JOINED:
+            return Upload(source=BufferSource(view), chunked=True)
+        return Upload(view=memoryview(_framed(view) + _LAST if view else _LAST))
     source: Source
     if length == 0 and not chunked:
         return Upload(view=memoryview(b""))
@@ -92,9 +97,6 @@ def plan(body: AnyBody, length: int | None, *, chunked: bool) -> Upload:
             "a request body that is not a buffer needs Content-Length or Transfer-Encoding: chunked"
         )
     return Upload(source=source, length=None if chunked else length, chunked=chunked)
-
-
-_LAST: Final = b"0\r\n\r\n"
 
 
 async def send(connection: Connection, upload: Upload) -> None:
@@ -120,13 +122,13 @@ async def send(connection: Connection, upload: Upload) -> None:
                 )
             connection.send_piece(piece, last=left == 0)
         elif piece:
-            connection.send_piece(b"%x\r\n%b\r\n" % (len(piece), piece), last=False)
+            connection.send_piece(_framed(piece), last=False)
         else:
             connection.send_piece(_LAST, last=True)
             return
 
 
-async def _next(connection: Connection, source: Source, limit: int) -> bytes:
+async def _next(connection: Connection, source: Source, limit: int) -> Piece:
     connection.hold_deadline(held=True)
     try:
         return await source.piece(limit)
@@ -134,6 +136,29 @@ async def _next(connection: Connection, source: Source, limit: int) -> bytes:
         raise BodySourceError(f"the request body could not be read: {error!r}") from error
     finally:
         connection.hold_deadline(held=False)
+
+
+def _framed(piece: Piece) -> bytes:
+    return b"".join((b"%x\r\n" % len(piece), piece, b"\r\n"))
+
+
+class BufferSource:
+    """A large buffer that goes out in chunks: only the chunk on its way is copied."""
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+        self._sent = 0
+
+    async def piece(self, limit: int) -> Piece:
+        """As `Source.piece`."""
+        start = self._sent
+        self._sent = min(len(self._view), start + min(limit, PIECE))
+        return self._view[start : self._sent]
+
+    def rewind(self) -> bool:
+        """As `Source.rewind`."""
+        self._sent = 0
+        return True
 
 
 class FileSource:

@@ -1,4 +1,4 @@
-"""A server that answers byte for byte what a test says, and sessions that talk to it, on asyncio and on uvloop."""
+"""A server that answers byte for byte what a test says, on asyncio and on uvloop."""
 
 from __future__ import annotations
 

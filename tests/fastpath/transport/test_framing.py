@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ConnectionClosedError, HTTPClientError
 
 from greenlang_async_storage.fastpath.transport import TruncatedBodyError
+from greenlang_async_storage.fastpath.transport._response import Response
 from tests.fastpath.transport.wire import HEADERS, Peer, Server, chunked, get, opened, reply
 
 pytestmark = pytest.mark.asyncio
@@ -61,7 +62,7 @@ WHOLE: dict[str, tuple[str, bytes, int, bytes]] = {
 async def test_a_whole_response_leaves_its_connection_for_the_next(
     server: Server, case: str, every: int | None
 ) -> None:
-    """Split at any byte, a complete response is read to its end and the connection serves the next request."""
+    """Split at any byte, a complete response is read to its end and its connection serves the next."""
     method, wire, status, body = WHOLE[case]
     server.answers(wire, every=every)
     async with opened() as session:
@@ -94,7 +95,7 @@ async def test_a_whole_response_leaves_its_connection_for_the_next(
 async def test_a_connection_that_cannot_be_told_clean_is_not_used_again(
     server: Server, wire: bytes, every: int | None
 ) -> None:
-    """After `Connection: close`, HTTP/1.0, or bytes nobody asked for, the next request takes another connection."""
+    """After `Connection: close`, HTTP/1.0, or bytes nobody asked for, the next request goes elsewhere."""
     server.answers(wire, every=every)
     async with opened() as session:
         for _ in range(2):
@@ -163,10 +164,14 @@ async def test_a_truncated_body_is_an_error_that_says_how_much_came(
         response = await session.exchange(server.origin, "GET", "/key", HEADERS)
         data = bytearray()
         with pytest.raises(TruncatedBodyError) as caught:
-            while piece := await response.read(3):
-                data += piece
+            await _read_into(response, data)
         assert (caught.value.received, caught.value.expected) == (received, expected)
         assert bytes(data) == b"hello"[:received]
+
+
+async def _read_into(response: Response, data: bytearray) -> None:
+    while piece := await response.read(3):
+        data += piece
 
 
 @pytest.mark.parametrize(

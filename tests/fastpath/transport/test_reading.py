@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import Awaitable, Callable
 
@@ -186,7 +185,7 @@ async def _until_blocked(way: Callable[[Response], Awaitable[bytes]], response: 
 
 
 async def test_a_slow_reader_stops_the_server(server: Server) -> None:
-    """While nobody reads, at most the high-water mark and one receive are held; nothing times out meanwhile."""
+    """While nobody reads, at most the high-water mark and one receive are held, and nothing times out."""
     size = 50_000_000
 
     async def script(peer: Peer) -> None:
@@ -207,7 +206,7 @@ async def test_a_slow_reader_stops_the_server(server: Server) -> None:
 
 
 async def test_a_body_that_stops_coming_is_a_read_timeout(server: Server) -> None:
-    """A body of which nothing comes for the read timeout raises the error aiobotocore raises, and frees the slot."""
+    """A body that stops for the read timeout raises the error aiobotocore raises, and frees the slot."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -241,7 +240,7 @@ async def test_a_slow_body_is_no_timeout_while_bytes_come(server: Server) -> Non
 
 
 async def test_a_closed_response_frees_its_slot_and_its_connection(server: Server) -> None:
-    """`close` on a half-read body closes the connection; on a whole one it keeps it. Reading afterwards is an error."""
+    """`close` on a half-read body closes the connection, on a whole one keeps it; reading on is an error."""
     server.answers(reply(bytes(1_000_000)))
     async with opened(connections=1) as session:
         response = await fetch(session, server)
@@ -276,9 +275,10 @@ async def test_a_dropped_response_warns_and_frees_its_slot(server: Server) -> No
     async with opened(connections=1) as session:
         response = await fetch(session, server)
         await asyncio.sleep(0)  # the loop itself refers to the response while this step of the task runs
+        held = [response]
+        del response
         with pytest.warns(ResourceWarning, match="dropped half-read"):
-            del response
-            gc.collect()
+            held.clear()
         await asyncio.sleep(0)
         assert session.statistics().in_use == 0
         (await fetch(session, server)).close()

@@ -57,6 +57,19 @@ async def test_a_buffer_arrives_whole(
         assert server.connections == 1
 
 
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_buffer_in_chunks_arrives_whole(server: Server, size: int) -> None:
+    """With Transfer-Encoding: chunked a buffer is framed, piece by piece when it is large."""
+    data = os.urandom(size)
+    server.answers(reply(b"done"))
+    async with opened() as session:
+        for _ in range(2):
+            response = await put(session, server, data, is_chunked=True)
+            assert await response.read() == b"done"
+        assert [request.body for request in server.requests] == [data] * 2
+        assert server.connections == 1
+
+
 async def test_a_buffer_of_wider_items_is_sent_as_bytes(server: Server) -> None:
     """A memoryview of another item size is sent as the bytes it holds."""
     import array
@@ -101,7 +114,7 @@ SOURCES: dict[str, Callable[[bytes, Path], Any]] = {
 @pytest.mark.parametrize("expect", [False, True])
 @pytest.mark.parametrize("is_chunked", [False, True])
 @pytest.mark.parametrize("kind", SOURCES)
-async def test_a_source_arrives_whole(
+async def test_a_source_arrives_whole(  # noqa: PLR0917 - parameters
     server: Server, tmp_path: Path, kind: str, is_chunked: bool, expect: bool, size: int
 ) -> None:
     """Files, readers and iterables arrive whole, by length or in chunks, and leave the connection usable."""
@@ -167,6 +180,15 @@ async def test_what_cannot_be_sent_is_refused_before_anything_is(server: Server)
     async with opened() as session:
         with pytest.raises(TypeError, match="a request body cannot be object"):
             await put(session, server, object(), length=1)
+        with pytest.raises(ValueError, match="has 5 bytes, its Content-Length says 4"):
+            await put(session, server, b"hello", length=4)
+        with pytest.raises(ValueError, match="contradicts"):
+            await session.exchange(
+                server.origin, "PUT", "/", [("Content-Length", "5")], b"hello", content_length=4
+            )
+        headers = [("Content-Length", "5"), ("Transfer-Encoding", "chunked")]
+        with pytest.raises(ValueError, match="contradicts"):
+            await session.exchange(server.origin, "PUT", "/", headers, b"hello")
         with pytest.raises(ValueError, match="needs Content-Length"):
             await session.exchange(server.origin, "PUT", "/", [], cast("Any", _pieces(b"")))
         assert server.connections == 0
@@ -196,7 +218,7 @@ async def test_without_100_continue_the_body_goes_after_the_wait(
 
 @pytest.mark.parametrize("kind", ["buffer", "async iterator"])
 async def test_a_final_answer_instead_of_100_keeps_the_body_back(server: Server, kind: str) -> None:
-    """417 (or any answer) instead of `100 Continue` is the response; the body is not sent, the connection closed."""
+    """417 (or any answer) instead of `100 Continue` is the response; the body stays here."""
 
     async def script(peer: Peer) -> None:
         server.requests.append(await peer.head())

@@ -65,6 +65,8 @@ class Peer:
 
     async def say(self, data: bytes, *, every: int | None = None) -> None:
         """Send *data*; with *every*, in pieces of so many bytes, each seen by the client before the next."""
+        if self.writer.is_closing():
+            raise ConnectionResetError("the client went away")
         if every is None:
             self.writer.write(data)
             await self.writer.drain()
@@ -123,7 +125,7 @@ class Server:
         return Origin("https" if self.tls else "http", self.host, self.port)
 
     def answers(self, *replies: bytes, every: int | None = None) -> None:
-        """Read a request, send the next reply, and so on; the last one again and again. Then wait for the client."""
+        """Read a request, send the next reply, and so on; the last one again and again."""
         left = list(replies)
 
         async def script(peer: Peer) -> None:
