@@ -82,7 +82,10 @@ async def _older(
         now, decode = _server_time(reply), unquote_plus if reply.get("EncodingType") == "url" else str
         for upload in reply.get("Uploads", []):
             key, initiated = decode(upload["Key"]), utc(upload["Initiated"])
-            if key.startswith(prefix) and initiated is not None and now - initiated >= older_than:
+            if initiated is None or not key.startswith(prefix):
+                continue
+            # The Date header has whole seconds, so a young upload may seem to come from the future.
+            if max(now - initiated, timedelta(0)) >= older_than:
                 yield StaleUpload(key, upload["UploadId"], initiated, aborted=False)
         if not reply.get("IsTruncated"):
             return
