@@ -73,6 +73,7 @@ async def test_sizes_of_files(tmp_path: Path) -> None:
         packed.write(bytes(1000))
     with gzip.open(tmp_path / "data.gz", "rb") as packed:
         assert await measure(packed) is None
+        assert await measure(io.BufferedReader(packed)) is None
 
 
 def test_sizes_of_pipes() -> None:

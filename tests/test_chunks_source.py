@@ -273,6 +273,9 @@ async def test_small_pieces_share_a_trip(monkeypatch: pytest.MonkeyPatch) -> Non
     await read(b"x" for _ in range(2 * _thread.BATCH_PIECES))
     assert trips == [_thread.BATCH_PIECES, _thread.BATCH_PIECES, 0]
     trips.clear()
+    await read(bytearray(_thread.COPY_MAX_BYTES) for _ in range(4))
+    assert trips == [4, 0]
+    trips.clear()
     await read(bytes(_thread.BATCH_BYTES // 2) for _ in range(4))
     assert trips == [2, 2, 0]
     trips.clear()
