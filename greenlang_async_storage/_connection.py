@@ -82,8 +82,8 @@ class Connection:
         """
         The reply to one S3 request; *send* runs once per attempt.
 
-        *transfer_bytes* is the size of the request body: it lengthens the attempt's deadline and lifts the
-        total one. *long* is for calls that may take minutes on the server. Raises `S3Error` only.
+        *transfer_bytes* is the size of the request body: above 1 MiB it lengthens the attempt's deadline and
+        lifts the total one. *long* is for calls that may take minutes on the server. Raises `S3Error` only.
         """
         self._lifecycle.require_not_closed()
         engine = self._engine

@@ -43,6 +43,7 @@ class _Place(NamedTuple):
                 Bucket=self.bucket,
                 Key=self.key + name,
                 Body=self.connection.payload(CONTENT, None),
+                ChecksumAlgorithm="CRC64NVME",
                 **_multipart.checksum_args("CRC64NVME", sums.checksum),
                 **write.put_args(),
                 **self.connection.owner,

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TRANSFER_BYTES_PER_SECOND: Final = 64 * 1024
-"""A request body earns its attempt one more second per this many bytes."""
+"""A transferred request body earns its attempt one more second per this many bytes."""
+SMALL_BODY: Final = 1024 * 1024
+"""Up to this many bytes a request body is no transfer: the call has a total deadline."""
 LONG_CALL_SECONDS: Final = 900.0
 """Copy and Complete answer when the store is done, minutes later for terabytes."""
 EXPIRED_CODES: Final = frozenset(
@@ -112,7 +114,7 @@ class RequestEngine:
         settings = self._settings
         ends = call_deadline.get()
         limit = settings.attempt_timeout
-        if transfer_bytes:
+        if transfer_bytes > SMALL_BODY:
             limit += transfer_bytes / TRANSFER_BYTES_PER_SECOND
         elif long:
             limit = LONG_CALL_SECONDS

@@ -235,9 +235,11 @@ async def test_a_large_body_gets_more_time() -> None:
         await asyncio.sleep(0.05)
         return "reply"
 
-    reply = await conn.call("UploadPart", Script(slow), bucket="b", key="k", transfer_bytes=1 << 20)
+    reply = await conn.call("UploadPart", Script(slow), bucket="b", key="k", transfer_bytes=2 << 20)
     assert reply == "reply"
-    assert conn.statistics().bytes_sent == 1 << 20
+    assert conn.statistics().bytes_sent == 2 << 20
+    with pytest.raises(S3TimeoutError):
+        await conn.call("PutObject", Script(slow, slow, slow), bucket="b", key="k", transfer_bytes=1024)
 
 
 async def test_a_clean_up_does_not_inherit_a_passed_deadline() -> None:

@@ -65,9 +65,7 @@ def _settings(stack: ExitStack) -> StorageSettings:
     from greenlang_async_storage.testing import MotoServer
 
     server = stack.enter_context(MotoServer.start())
-    console.print(
-        f"[dim]no GREENLANG_STORAGE_ENDPOINT_URL: using an embedded test server, {server.endpoint_url}[/]"
-    )
+    console.print("[dim]GREENLANG_STORAGE_ENDPOINT_URL is not set: using an embedded test server[/]")
     return StorageSettings(**server.settings_kwargs(), **unset)
 
 
@@ -92,7 +90,7 @@ async def _run(settings: StorageSettings, count: int, cpu_limit: int | None) -> 
             with _bars(items=False) as bars:
                 await job.download_table(key, _follow(bars, "file down"))
             name = await job.fetch_link(report)
-    console.print(f"[dim]link gave {name}[/]", highlight=False)
+    console.print(f"[dim]link gave {name}[/]", highlight=False, soft_wrap=True)
     console.print(_summary(job))
 
 

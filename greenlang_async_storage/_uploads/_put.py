@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from greenlang_async_storage._checksums import Digest, stored_checksum
 from greenlang_async_storage._connection import Connection
 from greenlang_async_storage._errors import S3Error, S3IntegrityError, S3PreconditionFailedError
 from greenlang_async_storage._multipart import Written, checksum_args, nbytes, prove
 from greenlang_async_storage._options import UPLOAD_TOKEN, new_upload_token
-from greenlang_async_storage._types import Buffer, Checksum, UploadResult
+from greenlang_async_storage._types import Buffer, Checksum, ChecksumAlgorithm, UploadResult
 
 from ._common import Transfer
+
+
+class _Declared(TypedDict, total=False):
+    ChecksumAlgorithm: ChecksumAlgorithm
 
 
 async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
@@ -27,6 +33,8 @@ async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
     checksum = None
     if digest.checksum is not None and algorithm != "none":
         checksum = Checksum(algorithm, digest.checksum)
+    # AWS ignores the name beside a value; moto stores no value without it.
+    declared: _Declared = {"ChecksumAlgorithm": checksum.algorithm} if checksum is not None else {}
     body = conn.payload(data, digest.sha256_hex)
     stored = None
     for _ in range(2):
@@ -39,6 +47,7 @@ async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
                     Body=body,
                     **write.put_args(),
                     **checksum_args(algorithm, digest.checksum),
+                    **declared,
                     **conn.owner,
                 ),
                 bucket=bucket,
