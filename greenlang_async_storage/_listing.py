@@ -9,8 +9,7 @@ reference, ListObjectsV2, ListObjectVersions.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import fields
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Final, Generic, TypedDict, TypeVar
 
 from ._connection import Connection
@@ -34,10 +33,6 @@ P = TypeVar("P")
 MAX_PAGE: Final = 1000
 
 _PARTS: Final = re.compile(r"[0-9A-Fa-f]{32}-(\d{1,5})")
-_NEW: Final = ObjectInfo.__new__
-_SET: Final[tuple[Callable[[ObjectInfo, object], None], ...]] = tuple(
-    getattr(ObjectInfo, field.name).__set__ for field in fields(ObjectInfo)
-)
 
 
 class _PageArgs(TypedDict, total=False):
@@ -210,35 +205,16 @@ async def _version_page(
 
 
 def _listed(entry: ObjectTypeDef, cut: int) -> ObjectInfo:
-    """
-    What one entry of ListObjectsV2 says.
-
-    Fills the slots itself: a frozen dataclass's own constructor takes three times as long, and this runs for
-    every key of a listing.
-    """
     etag = unquoted(entry.get("ETag"))
     match = _PARTS.fullmatch(etag) if len(etag) > 32 else None
-    info = _NEW(ObjectInfo)
-    values: tuple[object, ...] = (
-        entry["Key"][cut:],
-        entry.get("Size", 0),
-        etag,
-        utc(entry.get("LastModified")),
-        None,  # version_id
-        None,  # content_type
-        {},  # metadata
-        entry.get("StorageClass"),
-        None,  # checksum: a listing names its algorithm, not its value
-        False,  # verified
-        None,  # content_disposition
-        None,  # content_encoding
-        None,  # cache_control
-        None,  # encryption
-        int(match[1]) if match else None,
+    return ObjectInfo(
+        key=entry["Key"][cut:],
+        size=entry.get("Size", 0),
+        etag=etag,
+        last_modified=utc(entry.get("LastModified")),
+        storage_class=entry.get("StorageClass"),
+        parts=int(match[1]) if match else None,
     )
-    for put, value in zip(_SET, values, strict=True):
-        put(info, value)
-    return info
 
 
 def _version(entry: ObjectVersionTypeDef, cut: int) -> ObjectVersion:
