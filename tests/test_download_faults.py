@@ -22,7 +22,7 @@ from greenlang_async_storage import (
 )
 from greenlang_async_storage import _ranges as ranges
 from greenlang_async_storage._ranges import _reader as reader
-from greenlang_async_storage.testing import StorageServer
+from greenlang_async_storage.testing import MinioServer, StorageServer
 from tests.support.seeding import Seeder
 from tests.support.tampering import Fault, TamperingProxy
 
@@ -32,8 +32,6 @@ KIB = 1024
 MIB = 1024 * KIB
 DATA = random.Random(11).randbytes(2 * MIB + 5)
 OTHER = random.Random(12).randbytes(2 * MIB + 5)
-
-Restrict = Callable[..., Any]
 
 
 @pytest.fixture
@@ -51,15 +49,10 @@ async def proxy(server: StorageServer) -> AsyncIterator[TamperingProxy]:
 
 
 @pytest.fixture
-def proxied(settings: StorageSettings, proxy: TamperingProxy, fast: bool) -> StorageSettings:
-    """Settings for the server behind the proxy, on both transports."""
+def proxied(settings: StorageSettings, server: StorageServer, proxy: TamperingProxy) -> StorageSettings:
+    """Settings for the server behind the proxy; MinIO by the fast path, moto by aiohttp."""
+    fast = isinstance(server, MinioServer)
     return settings.model_copy(update={"endpoint_url": proxy.url, "fast_path": fast})
-
-
-@pytest.fixture(params=[True, False], ids=["fast", "plain"])
-def fast(request: pytest.FixtureRequest) -> bool:
-    """Whether the fast path is on."""
-    return bool(request.param)
 
 
 @pytest_asyncio.fixture
