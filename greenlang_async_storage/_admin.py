@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
+from ._concurrency import task_group
 from ._errors import S3Error, S3InvalidRequestError, S3NotFoundError
 from ._settings import StorageSettingsError
 from ._types import BucketReadiness, Purpose, Readiness
@@ -52,7 +52,7 @@ async def check(
     timeout: float,
 ) -> Readiness:
     """One HeadBucket per bucket, at the same time; failures are answers."""
-    async with asyncio.TaskGroup() as group:
+    async with task_group() as group:
         tasks = {
             purpose: group.create_task(_answers(connection, name, timeout))
             for purpose, name in buckets.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, TypedDict
 from urllib.parse import unquote_plus
 
+from greenlang_async_storage._concurrency import task_group
 from greenlang_async_storage._connection import Connection
 from greenlang_async_storage._errors import S3Error
 from greenlang_async_storage._info import utc
@@ -52,7 +52,7 @@ async def abort_stale_uploads(
         for position in positions:
             found[position] = await _aborted(conn, bucket, found[position])
 
-    async with asyncio.TaskGroup() as group:
+    async with task_group() as group:
         for _ in range(min(WORKERS, len(found))):
             group.create_task(work())
     return found
