@@ -60,14 +60,15 @@ class Body:
         "_chunks",
         "_error",
         "_expected",
+        "_filled",
         "_offset",
         "_origin",
         "_path",
         "_paused",
         "_source",
         "_taken",
-        "_target",
         "_waiter",
+        "_wanted",
         "finished",
         "left",
         "raw",
@@ -84,7 +85,8 @@ class Body:
         self._offset = 0
         self._buffered = 0
         self._taken = 0
-        self._target: memoryview | None = None
+        self._wanted = 0
+        self._filled = 0
         self._waiter: asyncio.Future[None] | None = None
         self._error: WireError | None = None
         self._paused = False
@@ -115,21 +117,15 @@ class Body:
             self._paused = True
             self._source.set_reading(reading=False)
 
-    def filled(self, count: int) -> None:
-        """*count* bytes were received into the target; the body is told again until it is full."""
-        target = self._target
-        if target is None:  # pragma: no cover - the connection takes the target away together with us
-            return
-        self.left -= count
+    def filled(self, count: int) -> bool:
+        """*count* more bytes were received into the target; whether the socket may go on with it."""
+        self._filled += count
         self._taken += count
-        rest = target[count:]
-        if rest and self.left > 0:
-            self._target = rest
-            self._source.receive_into(rest)
-        else:
-            self._target = rest
-            self._source.receive_into(None)
-            self._wake()
+        self.left -= count
+        if self._filled < self._wanted and self.left > 0:
+            return True
+        self._wake()
+        return False
 
     def finish(self) -> None:
         """The body is complete."""
@@ -182,7 +178,7 @@ class Body:
                 elif (self._error is not None and done) or self._ended():
                     break
                 elif self.raw:
-                    done += await self._receive(view[done:])
+                    done += await self._receive(view, done)
                 else:
                     await self._wait()
         except asyncio.CancelledError:
@@ -209,19 +205,22 @@ class Body:
             raise
         return sink.getvalue()
 
-    async def _receive(self, view: memoryview) -> int:
-        """Bytes received in place into the start of *view*: all of it, unless the body ends or breaks off."""
-        if self.left < len(view):
-            view = view[: int(self.left)]
-        size = len(view)
-        self._target = view
-        self._source.receive_into(view)
-        try:
-            await self._wait()
-        except asyncio.CancelledError:
-            self._give_back(bytes(view[: size - len(self._detach())]))
-            raise
-        return size - len(self._detach())
+    async def _receive(self, view: memoryview, start: int) -> int:
+        """Bytes received in place into *view* from *start*, to its end unless the body ends or breaks off."""
+        self._wanted = int(min(len(view) - start, self.left))
+        self._filled = 0
+        # Released when we leave: a view that lives on in a traceback would keep its buffer from being freed.
+        with view[start : start + self._wanted] as target:
+            self._source.receive_into(target)
+            try:
+                await self._wait()
+            except asyncio.CancelledError:
+                self._give_back(bytes(target[: self._filled]))
+                raise
+            finally:
+                if not self.over:  # else the connection may serve somebody else by now
+                    self._source.receive_into(None)
+        return self._filled
 
     def _give_back(self, data: bytes) -> None:
         """Put *data* before what is buffered: a cancelled read loses nothing, so a reader may go on."""
@@ -233,13 +232,6 @@ class Body:
         self._chunks.appendleft(data)
         self._buffered += len(data)
         self._taken -= len(data)
-
-    def _detach(self) -> memoryview:
-        rest = self._target
-        self._target = None
-        if not self.over:  # else the connection may serve somebody else by now
-            self._source.receive_into(None)
-        return memoryview(b"") if rest is None else rest
 
     async def _wait(self) -> None:
         if self._waiter is not None:

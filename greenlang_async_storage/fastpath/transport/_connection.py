@@ -63,6 +63,7 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
         "_answers_head",
         "_body",
         "_clean",
+        "_filled",
         "_head",
         "_head_bytes",
         "_owner",
@@ -98,6 +99,7 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
         self._head_bytes = 0
         self._body: Body | None = None
         self._target: memoryview | None = None
+        self._filled = 0
         self._read_paused = False
         self._clean = True
         self.origin = origin
@@ -204,6 +206,7 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
     def receive_into(self, target: memoryview | None) -> None:
         """As `BodySource.receive_into`."""
         self._target = target
+        self._filled = 0
 
     def set_reading(self, *, reading: bool) -> None:
         """As `BodySource.set_reading`."""
@@ -250,7 +253,7 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the event loop's signature
         """Where the next bytes go: the reader's own buffer when one waits, else the scratch buffer."""
         target = self._target
-        return self._view if target is None else target
+        return self._view if target is None else target[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """*nbytes* more arrived where `get_buffer` said."""
@@ -263,9 +266,11 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
                 self.close()
         elif self._target is not None:
             self.moved()
-            body.filled(nbytes)
-            if body.left == 0:
-                self._finish()
+            self._filled += nbytes
+            if not body.filled(nbytes):
+                self._target = None
+                if body.left == 0:
+                    self._finish()
         else:
             self.moved()
             self._read_body(body, self._view[:nbytes])
