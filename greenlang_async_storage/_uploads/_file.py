@@ -8,7 +8,7 @@ from greenlang_async_storage import _multipart
 from greenlang_async_storage._checksums import Digest
 from greenlang_async_storage._chunks import plan_parts
 from greenlang_async_storage._concurrency import ProgressReporter, task_group
-from greenlang_async_storage._errors import S3NotFoundError, S3SourceChangedError
+from greenlang_async_storage._errors import S3Error, S3SourceChangedError
 from greenlang_async_storage._local_files import in_thread
 from greenlang_async_storage._types import Buffer, MultipartUpload, ProgressHook, StrPath, UploadResult
 
@@ -16,7 +16,7 @@ from ._common import Transfer
 from ._journal import Entry, Journal, Recipe, options_digest
 from ._parts import PartSender, abandoned_on_failure
 from ._put import put
-from ._resume import JournalKeeper, Reopened, discard, reopen
+from ._resume import JournalKeeper, Reopened, discard, never_completes, reopen
 from ._source import SourceFile, WholeDigest
 
 
@@ -35,6 +35,8 @@ async def send_file(
     try:
         if not await in_thread(source.open):
             return None
+        if journal is not None:
+            await in_thread(journal.lock)
         async with ProgressReporter(on_progress, total=source.size, key=transfer.key) as progress:
             job = _FileUpload(transfer, source, progress)
             threshold = transfer.conn.settings.multipart_threshold
@@ -43,6 +45,8 @@ async def send_file(
             return await (job.in_parts() if journal is None else job.resumable(journal))
     finally:
         source.close()
+        if journal is not None:
+            await transfer.conn.clean_up("UnlockJournal", partial(in_thread, journal.unlock))
 
 
 class _FileUpload:
@@ -84,24 +88,35 @@ class _FileUpload:
         if isinstance(found, UploadResult):
             self._progress.add(found.size)
             return found
-        if found is None:
-            found = Reopened(await self._begin(journal, recipe), {})
-        keeper = JournalKeeper(journal, found.entry)
+        if found is not None:
+            try:
+                return await self._go_on(journal, found)
+            except S3Error as error:
+                # A store may have spoiled the upload, as MinIO does when a Complete is cut off half-way.
+                if not never_completes(error) or isinstance(error, S3SourceChangedError):
+                    raise
+                conn.log.warning("storage.upload_restarted", bucket=transfer.bucket, key=transfer.key)
+                self._progress.add(-self._progress.done)
+        return await self._go_on(journal, Reopened(await self._begin(journal, recipe), {}))
+
+    async def _go_on(self, journal: Journal, found: Reopened) -> UploadResult:
+        """The object of what S3 holds and what it lacks."""
+        conn, keeper = self._conn, JournalKeeper(journal, found.entry)
         sender = PartSender(
             conn,
             found.entry.upload,
             self._progress,
-            concurrency=transfer.concurrency,
+            concurrency=self._transfer.concurrency,
             held=found.held,
             on_part=keeper.record,
         )
         try:
             result = await self._send(sender, found.entry.whole_crc)
-        except (S3SourceChangedError, S3NotFoundError):
-            await conn.clean_up("AbortMultipartUpload", partial(discard, conn, journal, found.entry))
-            raise
-        except BaseException:
-            await conn.clean_up("SaveJournal", keeper.flush)
+        except BaseException as error:
+            if isinstance(error, S3Error) and never_completes(error):
+                await conn.clean_up("AbortMultipartUpload", partial(discard, conn, journal, found.entry))
+            else:
+                await conn.clean_up("SaveJournal", keeper.flush)
             raise
         await keeper.remove()
         return result

@@ -7,21 +7,31 @@ stores that do not list them. Its functions block: call them in a thread.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from greenlang_async_storage._errors import S3InvalidRequestError
-from greenlang_async_storage._local_files import check_path, create_private, local_errors, write_all
+from greenlang_async_storage._errors import S3InvalidRequestError, S3LocalFileError
+from greenlang_async_storage._local_files import (
+    check_path,
+    create_private,
+    local_errors,
+    open_private,
+    write_all,
+)
 from greenlang_async_storage._options import WriteRequest
 from greenlang_async_storage._types import ChecksumChoice, MultipartUpload, StrPath, UploadedPart
 
 from ._source import Fingerprint
 
 VERSION: Final = 1
+LOCK_TRIES: Final = 8
 MAX_BYTES: Final = 8 * 1024 * 1024
 """Ten thousand parts take about 1 MiB; what is larger is no journal."""
 
@@ -55,11 +65,50 @@ def options_digest(write: WriteRequest) -> str:
 
 
 class Journal:
-    """One journal file, which belongs to the upload of one key."""
+    """One journal file, which belongs to the upload of one key and, while it is locked, to one caller."""
 
     def __init__(self, path: StrPath, bucket: str, key: str) -> None:
         self.path: Final[Path] = check_path(path)
         self._bucket, self._key = bucket, key
+        self._lock_path = self.path.with_name(f".{self.path.name}.lock")
+        self._descriptor = -1
+
+    def lock(self) -> None:
+        """
+        Keep other uploads, of this process too, from going on with the same parts.
+
+        `S3LocalFileError` (EAGAIN) while one does.
+        """
+        with local_errors("lock", self._lock_path, operation="PutObject", bucket=self._bucket, key=self._key):
+            for _ in range(LOCK_TRIES):
+                descriptor = open_private(self._lock_path)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    # Between open and lock the other one may have ended and removed the file.
+                    with suppress(FileNotFoundError):
+                        if self._lock_path.lstat().st_ino == os.fstat(descriptor).st_ino:
+                            self._descriptor = descriptor
+                            return
+                except BlockingIOError:
+                    break
+                finally:
+                    if self._descriptor != descriptor:
+                        os.close(descriptor)
+        raise S3LocalFileError(
+            f"another upload with the journal {os.fspath(self.path)!r} is under way",
+            errno=errno.EAGAIN,
+            operation="PutObject",
+            bucket=self._bucket,
+            key=self._key,
+            remedy="Wait for it to end, or pass another path as resume=.",
+        )
+
+    def unlock(self) -> None:
+        """Let others go on; also when it was not locked."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            self._lock_path.unlink(missing_ok=True)
+            os.close(descriptor)
 
     def load(self) -> Entry | None:
         """

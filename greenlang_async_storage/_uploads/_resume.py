@@ -12,7 +12,13 @@ from typing import Final
 from greenlang_async_storage import _multipart
 from greenlang_async_storage._checksums import CRCS, Crc, encode
 from greenlang_async_storage._connection import Connection
-from greenlang_async_storage._errors import S3Error, S3NotFoundError
+from greenlang_async_storage._errors import (
+    S3Error,
+    S3IntegrityError,
+    S3InvalidRequestError,
+    S3NotFoundError,
+    S3SourceChangedError,
+)
 from greenlang_async_storage._local_files import in_thread
 from greenlang_async_storage._types import Checksum, UploadedPart, UploadResult
 
@@ -80,6 +86,16 @@ async def reopen(
         await in_thread(journal.remove)
         return result
     return Reopened(entry, {part.number: _with_checksum(part, entry) for part in listed})
+
+
+def never_completes(error: S3Error) -> bool:
+    """Whether an upload that failed so can only be begun anew."""
+    if isinstance(error, S3SourceChangedError):
+        return True
+    if error.outcome != "not_applied":
+        return False
+    refused = isinstance(error, S3IntegrityError | S3InvalidRequestError)
+    return error.code == "NoSuchUpload" or (refused and error.operation == "CompleteMultipartUpload")
 
 
 async def discard(conn: Connection, journal: Journal, entry: Entry) -> None:
