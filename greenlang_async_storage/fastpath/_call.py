@@ -14,7 +14,7 @@ from greenlang_async_storage.fastpath import _agent, _body, _checksums, _signer
 from greenlang_async_storage.fastpath._conditions import PassOn, Reason, call_reason, client_reason
 from greenlang_async_storage.fastpath._endpoint import EndpointCache, Target
 from greenlang_async_storage.fastpath._handlers import Handlers, audit
-from greenlang_async_storage.fastpath._model import Operation, operation
+from greenlang_async_storage.fastpath._model import OPERATIONS, Operation, operation
 from greenlang_async_storage.fastpath._serializer import Draft, serialize
 from greenlang_async_storage.fastpath._wire import Transport
 from greenlang_async_storage.fastpath.transport import HTTPSession
@@ -65,6 +65,8 @@ class ClientState:
         self, client: FastPathMixin, name: str, parameters: dict[str, Any], following: object
     ) -> Request:
         """The request for this call. PassOn when the call is botocore's, before anything has an effect."""
+        if name not in OPERATIONS:
+            raise PassOn(Reason.OPERATION)
         handlers, transport = self._admit(client, name, following)
         compiled = self._operations.get(name)
         if compiled is None:

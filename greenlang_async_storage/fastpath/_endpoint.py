@@ -113,10 +113,7 @@ def _rules_ignore_per_call(client: FastPathMixin) -> bool:
     provider: Any = client._ruleset_resolver._provider
     known: bool | None = getattr(provider, "_greenlang_per_call_ignored", None)
     if known is None:
-        # A client's API version is that of its service model: this is the file its resolver was made from.
-        model: Any = client.meta.service_model
-        rules = client._loader.load_service_model(model.service_name, "endpoint-rule-set-1")
-        known = getattr(provider, "_excluded_params", frozenset()) >= _PER_CALL or not _mentions(rules["rules"])
+        known = getattr(provider, "_excluded_params", frozenset()) >= _PER_CALL or not _mentions(provider.ruleset.rules)
         provider._greenlang_per_call_ignored = known
     return known
 
@@ -137,3 +134,5 @@ def _texts(node: object, *, is_reference: bool) -> Iterator[tuple[str, bool]]:
     elif isinstance(node, list | tuple):
         for value in node:
             yield from _texts(value, is_reference=False)
+    elif hasattr(node, "conditions"):  # a rule
+        yield from _texts(vars(node), is_reference=False)

@@ -13,6 +13,7 @@ from botocore.serialize import RestXMLSerializer
 
 from greenlang_async_storage.fastpath._conditions import PassOn, Reason
 from greenlang_async_storage.fastpath._parser import ReplyParser
+from greenlang_async_storage.fastpath._shapes import OddReplyError
 from greenlang_async_storage.fastpath._xml import BodyWriter, compile_writer
 
 OPERATIONS = frozenset(
@@ -94,13 +95,14 @@ _compiled: weakref.WeakKeyDictionary[Any, dict[str, Operation]] = weakref.WeakKe
 
 
 def operation(service_model: Any, serializer: RestXMLSerializer, name: str) -> Operation:
-    """The compiled operation, made at its first use per service model. PassOn for one that is not covered."""
-    if name not in OPERATIONS:
-        raise PassOn(Reason.OPERATION)
+    """The compiled operation, made at its first use per service model. PassOn when this model cannot be compiled."""
     table = _compiled.setdefault(service_model, {})
     found = table.get(name)
     if found is None:
-        found = table[name] = _compile(service_model.operation_model(name), serializer)
+        try:
+            found = table[name] = _compile(service_model.operation_model(name), serializer)
+        except OddReplyError as error:
+            raise PassOn(Reason.OPERATION) from error
     return found
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import aiobotocore.session
 import botocore.auth
+import botocore.loaders
 from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.config import AioConfig
 
@@ -210,15 +211,25 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
+_LOADER = botocore.loaders.create_loader()
+
+
+def new_session(*, enabled: bool = True) -> aiobotocore.session.AioSession:
+    """A session that shares the models on disk, read once, with all others."""
+    session = aiobotocore.session.AioSession()
+    session.register_component("data_loader", _LOADER)
+    if enabled:
+        fastpath.enable(session)
+    return session
+
+
 @asynccontextmanager
 async def twins(config: Mapping[str, Any] | None = None, **arguments: Any) -> AsyncIterator[Twins]:
     """Both clients, open. The recording session must be in place of the transport (fixture `recorded`)."""
     made: list[Any] = []
     async with AsyncExitStack() as stack:
         for enabled in (False, True):
-            session = aiobotocore.session.AioSession()
-            if enabled:
-                fastpath.enable(session)
+            session = new_session(enabled=enabled)
             settings = {**DEFAULTS, **arguments}
             client = await stack.enter_async_context(
                 session.create_client("s3", config=AioConfig(**(config or {})), **settings)
