@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ._checksums import part_count, stored_checksum
 from ._options import UPLOAD_TOKEN
@@ -41,40 +41,38 @@ def extent(reply: Mapping[str, object]) -> Extent | None:
     return Extent(0, length, length) if isinstance(length, int) else None
 
 
-def object_info(key: str, reply: Mapping[str, object]) -> ObjectInfo:
+def object_info(key: str, reply: Mapping[str, Any]) -> ObjectInfo:
     """
     What a reply to HeadObject or GetObject says of the object *key*.
 
     `size` is that of the whole object, also when the reply carries a range of it; then `checksum` is `None`,
     because S3 gives at most a part's. Ask with `ChecksumMode="ENABLED"`, or there is never a checksum.
     """
+    get = reply.get
     span = extent(reply)
-    partial = bool(reply.get("ContentRange")) and not (span and span.whole)
-    etag = unquoted(reply.get("ETag"))
-    match = _MULTIPART_ETAG.fullmatch(etag)
+    partial = get("ContentRange") and not (span and span.whole)
+    etag = unquoted(get("ETag"))
+    match = _MULTIPART_ETAG.fullmatch(etag) if "-" in etag else None
     sent_in = int(match[1]) if match else None
     checksum = None if partial else _checksum(reply, sent_in)
-    parts = reply.get("PartsCount")
-    if not isinstance(parts, int):
-        parts = sent_in or (part_count(checksum) if checksum else None)
-    metadata = reply.get("Metadata")
+    metadata = get("Metadata")
     return ObjectInfo(
         key=key,
         size=span.size if span else 0,
         etag=etag,
-        last_modified=utc(reply.get("LastModified")),
-        version_id=_text(reply, "VersionId"),
-        content_type=_text(reply, "ContentType"),
+        last_modified=utc(get("LastModified")),
+        version_id=get("VersionId"),
+        content_type=get("ContentType"),
         metadata={name: text for name, text in metadata.items() if name.lower() != UPLOAD_TOKEN}
-        if isinstance(metadata, Mapping)
+        if metadata
         else {},
-        storage_class=_text(reply, "StorageClass"),
+        storage_class=get("StorageClass"),
         checksum=checksum,
-        content_disposition=_text(reply, "ContentDisposition"),
-        content_encoding=_text(reply, "ContentEncoding"),
-        cache_control=_text(reply, "CacheControl"),
-        encryption=_text(reply, "ServerSideEncryption"),
-        parts=parts,
+        content_disposition=get("ContentDisposition"),
+        content_encoding=get("ContentEncoding"),
+        cache_control=get("CacheControl"),
+        encryption=get("ServerSideEncryption"),
+        parts=get("PartsCount") or sent_in or (part_count(checksum) if checksum else None),
     )
 
 
@@ -99,8 +97,3 @@ def utc(moment: object) -> datetime | None:
     if not isinstance(moment, datetime):
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _text(reply: Mapping[str, object], name: str) -> str | None:
-    value = reply.get(name)
-    return value if isinstance(value, str) else None
