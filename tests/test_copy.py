@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from greenlang_async_storage import (
     Bucket,
@@ -89,12 +90,16 @@ async def test_copy_keeps_another_encryption(lake: Bucket) -> None:
     assert (await lake.head("b")).encryption == "AES256"
 
 
-async def test_copy_gets_a_checksum(lake: Bucket, observer: Any, server: StorageServer) -> None:
-    """A source written without a checksum has one as a copy."""
-    servers.require(server, "digests")
+async def test_copy_gets_a_checksum(
+    lake: Bucket, observer: Any, session: StorageSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source without a checksum gets the configured one as a copy; one that has one keeps its own."""
+    calls = interrupt(monkeypatch, session, "copy_object", nothing)
     observer.put_object(Bucket=lake.name, Key="a", Body=b"x")
-    assert (await lake.head("a")).checksum is None
     await lake.copy("a", "b")
+    observer.put_object(Bucket=lake.name, Key="a", Body=b"x", ChecksumAlgorithm="CRC32")
+    await lake.copy("a", "c")
+    assert [call.get("ChecksumAlgorithm") for call in calls] == ["CRC64NVME", None]
     checksum = (await lake.head("b")).checksum
     assert checksum is not None
     assert (checksum.algorithm, checksum.type) == ("CRC64NVME", "FULL_OBJECT")
@@ -272,25 +277,33 @@ async def test_lost_reply_of_a_copy_is_asked_again(
     assert await lake.download_bytes("b") == b"x"
 
 
+@pytest.mark.parametrize("applied", [True, False])
 async def test_lost_reply_of_a_moves_delete_is_settled(
-    lake: Bucket, session: StorageSession, monkeypatch: pytest.MonkeyPatch
+    applied: bool, lake: Bucket, session: StorageSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A conditional delete that was applied, and then refused when repeated, ends the move well."""
+    """A conditional delete that is refused after its reply was lost: the source tells whether it was done."""
     await lake.upload_bytes("a", b"x")
     original: Any = session.client.delete_object
     sent = []
 
-    async def lose_first(**kwargs: Any) -> Any:
+    async def lose_first(**kwargs: Any) -> None:
         sent.append(kwargs)
-        reply = await original(**kwargs)
         if len(sent) == 1:
+            if applied:
+                await original(**kwargs)
             raise ConnectionResetError
-        return reply
+        error = {"Error": {"Code": "PreconditionFailed"}, "ResponseMetadata": {"HTTPStatusCode": 412}}
+        raise ClientError(error, "DeleteObject")
 
     monkeypatch.setattr(session.client, "delete_object", lose_first)
-    await lake.move("a", "b")
+    if applied:
+        await lake.move("a", "b")
+    else:
+        with pytest.raises(S3ObjectChangedError):
+            await lake.move("a", "b")
     assert len(sent) == 2
-    assert not await lake.exists("a")
+    assert await lake.exists("a") is not applied
+    assert await lake.exists("b")
 
 
 @pytest.mark.parametrize("verb", ["copy", "move"])

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from greenlang_async_storage import (
     Bucket,
@@ -216,8 +217,6 @@ async def test_tags_that_may_not_be_read_stop_the_copy(
     put_source(observer, lake.name, Tagging="a=b")
 
     async def refused(**kwargs: Any) -> None:
-        from botocore.exceptions import ClientError
-
         raise ClientError(
             {"Error": {"Code": "AccessDenied", "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 403}},
             "GetObjectTagging",
