@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import threading
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ from greenlang_async_storage import (
     StorageSession,
 )
 from greenlang_async_storage._uploads import _source
+from greenlang_async_storage._uploads._buffers import BufferPool
 from tests.support.faulty import FaultyClient, answer
 from tests.support.scripted import error_reply
 
@@ -115,13 +117,13 @@ async def test_at_most_concurrency_parts_are_in_memory(
 ) -> None:
     """A part is read when it may be sent, not before."""
     client, held, most = FaultyClient.install(lake), 0, 0
-    read = _source.SourceFile.read
+    fill = _source.SourceFile.fill
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal held, most
         held += 1
         most = max(most, held)
-        return read(*args, **kwargs)
+        return fill(*args, **kwargs)
 
     async def release(call: Any, arguments: dict[str, Any]) -> Any:
         nonlocal held
@@ -129,7 +131,7 @@ async def test_at_most_concurrency_parts_are_in_memory(
         held -= 1
         return reply
 
-    monkeypatch.setattr(_source.SourceFile, "read", counted)
+    monkeypatch.setattr(_source.SourceFile, "fill", counted)
     client.always["upload_part"] = release
     await lake.upload_file("key", source, part_size=PART, concurrency=2)
     assert most == 2
@@ -225,14 +227,14 @@ async def test_a_small_file_that_changes_is_not_stored(
     """A file written to while its few bytes are read is refused, too."""
     path = tmp_path / "small"
     path.write_bytes(b"before")
-    pread = os.pread
+    preadv = os.preadv
 
-    def interfere(descriptor: int, length: int, offset: int) -> bytes:
-        data = pread(descriptor, length, offset)
+    def interfere(descriptor: int, views: list[memoryview], offset: int) -> int:
+        count = preadv(descriptor, views, offset)
         append(path)
-        return data
+        return count
 
-    monkeypatch.setattr(os, "pread", interfere)
+    monkeypatch.setattr(os, "preadv", interfere)
     with pytest.raises(S3SourceChangedError, match="its size went from 6 to 7 bytes"):
         await lake.upload_file("key", path)
     assert not await lake.exists("key")
@@ -272,16 +274,17 @@ async def test_a_read_error_ends_the_upload(
     lake: Bucket, observer: Any, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """EIO in the middle: `S3LocalFileError`, and the upload is aborted."""
-    client, pread = FaultyClient.install(lake), os.pread
+    client, preadv = FaultyClient.install(lake), os.preadv
 
-    def broken(descriptor: int, length: int, offset: int) -> bytes:
+    def broken(descriptor: int, views: list[memoryview], offset: int) -> int:
         if offset:
             raise OSError(5, "Input/output error")
-        return pread(descriptor, length, offset)
+        return preadv(descriptor, views, offset)
 
-    monkeypatch.setattr(os, "pread", broken)
+    monkeypatch.setattr(os, "preadv", broken)
     with pytest.raises(S3LocalFileError) as caught:
-        await lake.upload_file("key", source, part_size=PART)
+        await lake.upload_file("key", source, part_size=PART, metadata={"content-hash": "known"})
+    assert len(client.uploads) == 1
     assert caught.value.errno == 5
     assert client.still_open(observer, lake.name) == []
 
@@ -304,10 +307,45 @@ async def test_reads_the_system_cuts_short_are_continued(
     lake: Bucket, observer: Any, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One read gives at most 2 GiB; what it leaves is read on."""
-    pread = os.pread
-    monkeypatch.setattr(os, "pread", lambda fd, length, offset: pread(fd, min(length, 4096), offset))
+    preadv = os.preadv
+
+    def short(descriptor: int, views: list[memoryview], offset: int) -> int:
+        return preadv(descriptor, [views[0][:40_000]], offset)
+
+    monkeypatch.setattr(os, "preadv", short)
     await lake.upload_file("key", source, part_size=PART)
     assert stored(observer, lake.name) == LARGE
+
+
+@ON_MOTO
+async def test_memory_keeps_to_the_formula(lake: Bucket, source: Path) -> None:
+    """Parts are read into the same few buffers: all Python memory peaks at concurrency parts and a little."""
+    await lake.upload_bytes("warm", b"up")
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        await lake.upload_file("key", source, part_size=PART, concurrency=2)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 2 * PART + 3 * MIB
+
+
+async def test_buffers_somebody_looks_at_are_not_used_again() -> None:
+    """Memory comes back once the last view of it is gone; until then new memory is taken."""
+    pool = BufferPool(10)
+    first = pool.take(4)
+    first[:] = b"part"
+    watching = first[1:]
+    pool.give_back(first)
+    second = pool.take(10)
+    second[:] = b"0123456789"
+    assert bytes(watching) == b"art"
+    memory = second.obj
+    pool.give_back(second)
+    third = pool.take(3)
+    assert third.obj is memory
+    assert bytes(third) == b"012"
 
 
 async def test_a_refused_part_leaves_nothing(

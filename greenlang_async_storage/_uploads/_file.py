@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from greenlang_async_storage import _multipart
@@ -10,11 +11,19 @@ from greenlang_async_storage._chunks import plan_parts
 from greenlang_async_storage._concurrency import ProgressReporter, task_group
 from greenlang_async_storage._errors import S3Error, S3SourceChangedError
 from greenlang_async_storage._local_files import in_thread
-from greenlang_async_storage._types import Buffer, MultipartUpload, ProgressHook, StrPath, UploadResult
+from greenlang_async_storage._types import (
+    Buffer,
+    MultipartUpload,
+    ProgressHook,
+    StrPath,
+    UploadedPart,
+    UploadResult,
+)
 
+from ._buffers import BufferPool
 from ._common import Transfer
 from ._journal import Entry, Journal, Recipe, options_digest
-from ._parts import PartSender, abandoned_on_failure
+from ._parts import OnPart, PartSender, abandoned_on_failure
 from ._put import put
 from ._resume import JournalKeeper, Reopened, discard, never_completes, reopen
 from ._source import SourceFile, WholeDigest
@@ -56,6 +65,7 @@ class _FileUpload:
         self._transfer, self._source, self._progress = transfer, source, progress
         self._conn = transfer.conn
         self._plan = plan_parts(source.size, transfer.part_size)
+        self._buffers = BufferPool(self._plan.part_size)
 
     async def in_one(self, journal: Journal | None) -> UploadResult:
         """One PutObject; a *journal* is left from when the file was larger."""
@@ -72,8 +82,7 @@ class _FileUpload:
         """Parts, aborted on failure."""
         upload, whole = await self._create()
         async with abandoned_on_failure(self._conn, upload):
-            sender = PartSender(self._conn, upload, self._progress, concurrency=self._transfer.concurrency)
-            return await self._send(sender, whole.crc if whole else None)
+            return await self._send(self._sender(upload), whole.crc if whole else None)
 
     async def resumable(self, journal: Journal) -> UploadResult:
         """Parts, kept on failure for a later call with the same journal."""
@@ -102,14 +111,7 @@ class _FileUpload:
     async def _go_on(self, journal: Journal, found: Reopened) -> UploadResult:
         """The object of what S3 holds and what it lacks."""
         conn, keeper = self._conn, JournalKeeper(journal, found.entry)
-        sender = PartSender(
-            conn,
-            found.entry.upload,
-            self._progress,
-            concurrency=self._transfer.concurrency,
-            held=found.held,
-            on_part=keeper.record,
-        )
+        sender = self._sender(found.entry.upload, found.held, keeper.record)
         try:
             result = await self._send(sender, found.entry.whole_crc)
         except BaseException as error:
@@ -142,6 +144,22 @@ class _FileUpload:
         )
         return upload, whole
 
+    def _sender(
+        self,
+        upload: MultipartUpload,
+        held: Mapping[int, UploadedPart] | None = None,
+        on_part: OnPart | None = None,
+    ) -> PartSender:
+        return PartSender(
+            self._conn,
+            upload,
+            self._progress,
+            concurrency=self._transfer.concurrency,
+            held=held,
+            on_part=on_part,
+            release=self._buffers.give_back,
+        )
+
     async def _send(self, sender: PartSender, whole_crc: int | None) -> UploadResult:
         source, plan = self._source, self._plan
         async with task_group() as group:
@@ -155,7 +173,6 @@ class _FileUpload:
 
     async def _load(self, offset: int) -> tuple[Buffer, Digest]:
         transfer, source = self._transfer, self._source
-        length = min(self._plan.part_size, source.size - offset)
-        return await in_thread(
-            partial(source.read, offset, length, transfer.checksum, sha256=transfer.signs_payload)
-        )
+        view = self._buffers.take(min(self._plan.part_size, source.size - offset))
+        fill = partial(source.fill, view, offset, transfer.checksum, sha256=transfer.signs_payload)
+        return view, await in_thread(fill)

@@ -24,7 +24,7 @@ class PartSender:
     Sends the parts of one open upload, at most *concurrency* at a time, and completes it.
 
     Parts may be started in any order. One that *held* (what S3 already has) contains with the same size and
-    checksum is not sent again.
+    checksum is not sent again. *on_part* is told of every part, *release* gets its bytes back.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class PartSender:
         concurrency: int,
         held: Mapping[int, UploadedPart] | None = None,
         on_part: OnPart | None = None,
+        release: Callable[[Buffer], None] | None = None,
     ) -> None:
         self.upload: Final = upload
         self.acknowledged = 0
@@ -45,7 +46,7 @@ class PartSender:
         self.changed = asyncio.Event()
         """Set whenever a part has ended."""
         self._conn, self._progress = conn, progress
-        self._held, self._on_part = held or {}, on_part
+        self._held, self._on_part, self._release = held or {}, on_part, release
         self._slots = asyncio.Semaphore(concurrency)
         self._parts: dict[int, UploadedPart] = {}
         self._crc = RangeCrc(cast("Crc", upload.checksum)) if upload.checksum in CRCS else None
@@ -63,6 +64,8 @@ class PartSender:
             part = self._kept(number, size, digest)
             if part is None:
                 part = await _multipart.upload_part(self._conn, self.upload, number, data, digest)
+            if self._release is not None:
+                self._release(data)
             del data
             self._parts[number] = part
             if self._crc is not None and digest.crc is not None:

@@ -93,22 +93,22 @@ class SourceFile:
         if now != self.fingerprint:
             raise self.changed(_difference(self.fingerprint, now))
 
-    def read(
-        self, offset: int, length: int, checksum: ChecksumChoice, *, sha256: bool
-    ) -> tuple[bytes, Digest]:
-        """*length* bytes from *offset* on, and their digests, computed in the same thread."""
+    def fill(self, view: memoryview, offset: int, checksum: ChecksumChoice, *, sha256: bool) -> Digest:
+        """*view* filled with the bytes from *offset* on; their digests, computed in the same thread."""
         with local_errors("read", self.path, operation="PutObject", bucket=self._bucket, key=self._key):
-            data = os.pread(self._descriptor, length, offset)
-            if len(data) != length:
-                data = self._read_on(data, offset, length)
+            missing = len(view) - read_into(self._descriptor, view, offset)
             self.check()
-        return data, digest_here(data, checksum, sha256=sha256)
+        if missing:
+            raise self.changed(f"it ended {missing} bytes early")
+        return digest_here(view, checksum, sha256=sha256)
 
-    def read_whole(self, checksum: ChecksumChoice, *, sha256: bool) -> tuple[bytes, Digest]:
+    def read_whole(self, checksum: ChecksumChoice, *, sha256: bool) -> tuple[bytearray, Digest]:
         """All bytes of a small file; notices files that give more than their size says, such as /proc's."""
-        data, digest = self.read(0, self.size, checksum, sha256=sha256)
-        if os.pread(self._descriptor, 1, self.size):
-            raise self.changed(f"there are more bytes than its size of {self.size} says")
+        data = bytearray(self.size)
+        digest = self.fill(memoryview(data), 0, checksum, sha256=sha256)
+        with local_errors("read", self.path, operation="PutObject", bucket=self._bucket, key=self._key):
+            if os.pread(self._descriptor, 1, self.size):
+                raise self.changed(f"there are more bytes than its size of {self.size} says")
         return data, digest
 
     def hasher(self, checksum: ChecksumChoice) -> Callable[[], WholeDigest | None]:
@@ -134,16 +134,6 @@ class SourceFile:
             return WholeDigest(sha.hexdigest(), crc if checksum in CRCS else None)
 
         return step
-
-    def _read_on(self, start: bytes, offset: int, length: int) -> bytes:
-        """The rest of a read the system cut short; Linux reads at most 2 GiB at a time."""
-        data = bytearray(length)
-        data[: len(start)] = start
-        done = len(start) + read_into(self._descriptor, memoryview(data)[len(start) :], offset + len(start))
-        if done != length:
-            self.check()
-            raise self.changed(f"it ended {length - done} bytes early")
-        return bytes(data)
 
     def changed(self, how: str) -> S3SourceChangedError:
         """The error that says so."""
