@@ -146,22 +146,51 @@ async def test_cancelled_while_it_waits_for_a_slot(server: Server) -> None:
 
 async def test_a_cancelled_request_closes_its_connection(server: Server) -> None:
     """The reply to a cancelled request can never be taken for the reply to the next one."""
+    asked, cancelled = asyncio.Event(), asyncio.Event()
 
     async def script(peer: Peer) -> None:
         request = await peer.request()
-        await asyncio.sleep(0.02)
+        asked.set()
+        if "/first" in request.line:
+            await cancelled.wait()
         await peer.say(reply(request.line.encode()))
         await peer.wait_closed()
 
     server.script = script
     async with opened(connections=1) as session:
         first = asyncio.create_task(session.exchange(server.origin, "GET", "/first", HEADERS))
-        await asyncio.sleep(0.01)
+        await asked.wait()
         first.cancel()
+        cancelled.set()
         response = await session.exchange(server.origin, "GET", "/second", HEADERS)
         assert await response.read() == b"GET /second HTTP/1.1"
         assert first.cancelled()
         assert server.connections == 2
+
+
+@pytest.mark.parametrize("body", [b"", b"hello"])
+async def test_a_reply_that_meets_its_cancel_is_for_nobody(server: Server, body: bytes) -> None:
+    """A head that arrives after the cancel, but before the cancelled task runs, leaves nothing behind."""
+    asked = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        asked.set()
+        await peer.wait_closed()
+
+    server.script = script
+    wire = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + body
+    async with opened(connections=1) as session:
+        task = asyncio.create_task(get(session, server))
+        await asked.wait()
+        [connection] = session._pool._active
+        task.cancel()
+        connection.get_buffer(-1)[: len(wire)] = wire
+        connection.buffer_updated(len(wire))
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert session.statistics().in_use == 0
+        assert session.statistics().idle == bool(body)
 
 
 async def test_a_timeout_of_the_caller_is_a_timeout(server: Server) -> None:

@@ -75,10 +75,10 @@ async def test_a_busy_pool_is_not_a_stuck_one(server: Server) -> None:
 
     async def hold(session: HTTPSession) -> None:
         response = await session.exchange(server.origin, "GET", "/", HEADERS)
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.1)
         response.close()
 
-    async with opened(connections=1, pool_timeout=0.15) as session:
+    async with opened(connections=1, pool_timeout=0.4) as session:
         await asyncio.gather(*(hold(session) for _ in range(5)))
 
 
@@ -150,10 +150,10 @@ async def test_a_connection_given_back_serves_a_waiter_for_another_origin(server
 async def test_idle_connections_close_in_time(server: Server) -> None:
     """An idle connection is closed after the keep-alive time, without any request."""
     server.answers(reply(b"hello"))
-    async with opened(connector_args={"keepalive_timeout": 0.05}) as session:
+    async with opened(connector_args={"keepalive_timeout": 0.2}) as session:
         await get(session, server)
         assert session.statistics().idle == 1
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.3)
         assert session.statistics().idle == 0
         await get(session, server)
         assert server.connections == 2

@@ -141,12 +141,14 @@ async def test_a_cancelled_read_loses_nothing(
 ) -> None:
     """After a read was cancelled half-way, the next one gives the bytes that read had taken."""
     data = os.urandom(500_000)
-    go_on = asyncio.Event()
+    started, go_on = asyncio.Event(), asyncio.Event()
     wire = reply(data) if framing == "length" else chunked(data)
 
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.say(wire[:200_000])
+        await peer.say(wire[:100_000])
+        await started.wait()
+        await peer.say(wire[100_000:200_000])
         await go_on.wait()
         await peer.say(wire[200_000:])
         await peer.wait_closed()
@@ -154,18 +156,14 @@ async def test_a_cancelled_read_loses_nothing(
     server.script = script
     async with opened() as session:
         response = await fetch(session, server)
-        if way in (_any, _one_piece):
-            start = await response.read(120_000)
-            while len(start) < 150_000:
-                start += await response.read(150_000 - len(start))
-        else:
-            start = b""
         reading = asyncio.create_task(_until_blocked(way, response))
+        await asyncio.sleep(0.02)
+        started.set()
         await asyncio.sleep(0.05)
         reading.cancel()
         taken = await reading
         go_on.set()
-        assert start + taken + await response.read() == data
+        assert taken + await response.read() == data
         assert session.statistics().idle == 1
 
 
@@ -230,13 +228,61 @@ async def test_a_slow_body_is_no_timeout_while_bytes_come(server: Server) -> Non
         await peer.request()
         await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
         for _ in range(6):
-            await asyncio.sleep(0.04)
+            await asyncio.sleep(0.1)
             await peer.say(b"x")
 
     server.script = script
-    async with opened(timeout=(5, 0.15)) as session:
+    async with opened(timeout=(5, 0.5)) as session:
         response = await fetch(session, server)
         assert await response.read() == b"xxxxxx"
+
+
+async def test_a_reader_that_pauses_is_no_timeout(server: Server) -> None:
+    """Between reads nobody waits for the server, however long it takes."""
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        await asyncio.sleep(0.02)
+        await peer.say(b"a")
+        await go_on.wait()
+        await peer.say(b"b")
+
+    server.script = script
+    async with opened(timeout=(5, 0.3)) as session:
+        response = await fetch(session, server)
+        assert await response.read(1) == b"a"
+        await asyncio.sleep(0.5)
+        go_on.set()
+        assert await response.read() == b"b"
+
+
+async def test_a_body_that_ends_over_the_mark_leaves_a_reading_connection(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the last chunk also fills the buffer, the connection still serves the next request."""
+
+    async def script(peer: Peer) -> None:
+        wire = chunked(bytes(200_000), bytes(100_000))
+        while True:
+            await peer.request()
+            await peer.say(wire[:200_100])
+            await asyncio.sleep(0.02)
+            await peer.say(wire[200_100:])
+
+    server.script = script
+    released = asyncio.Event()
+    async with opened() as session:
+        release = session._pool.release
+        monkeypatch.setattr(session._pool, "release", lambda one: (release(one), released.set()))
+        for _ in range(2):
+            released.clear()
+            response = await fetch(session, server)
+            await released.wait()
+            assert session.statistics().in_use == 0
+            assert len(await response.read()) == 300_000
+        assert server.connections == 1
 
 
 async def test_a_closed_response_frees_its_slot_and_its_connection(server: Server) -> None:

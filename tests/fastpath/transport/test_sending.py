@@ -329,10 +329,10 @@ async def test_a_slow_producer_is_not_a_slow_server(server: Server) -> None:
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"a"
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.5)
         yield b"b"
 
-    async with opened(timeout=(5, 0.05)) as session:
+    async with opened(timeout=(5, 0.3)) as session:
         response = await put(session, server, slow(), is_chunked=True)
         assert await response.read() == b"done"
         assert server.requests[0].body == b"ab"
