@@ -22,7 +22,7 @@ class Scope:
     """
     Ends the task's block at *when* (loop time; `None`: never) or by `end()`, as `ScopeEndedError`.
 
-    `asyncio.timeout` does the same at three times the cost and cannot tell a deadline from a closing session.
+    `asyncio.timeout` does the same at about twice the cost and cannot tell a deadline from a closing session.
     A cancel from elsewhere always wins and passes through unchanged.
     """
 

@@ -72,11 +72,8 @@ class S3Error(Exception):
     def __str__(self) -> str:
         where = f"s3://{self.bucket}/{self.key}" if self.key is not None else f"s3://{self.bucket}"
         head = f"{self.operation or 'storage call'} {where}: " if self.bucket else ""
-        facts = [
-            str(part)
-            for part in (self.status, self.code)
-            if part is not None and str(part) not in self.message
-        ]
+        known = dict.fromkeys(str(part) for part in (self.status, self.code) if part is not None)
+        facts = [part for part in known if part not in self.message]
         if self.request_id:
             facts.append(f"request {self.request_id}")
         if self.attempts > 1:

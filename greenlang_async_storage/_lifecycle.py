@@ -157,6 +157,11 @@ class CallScope:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._lifecycle.leave(self)
+        if isinstance(exc, S3InvalidRequestError) and exc.operation is None:
+            # Arguments are checked by functions that do not know which call they serve.
+            exc.operation = self._operation
+            exc.bucket = exc.bucket or self._bucket
+            exc.key = exc.key or self._key
         if self._token is not None:
             call_deadline.reset(self._token)
         try:

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from . import _multipart, _objects, _presign
+from . import _listing, _multipart, _objects, _presign
 from ._checksums import digest
 from ._errors import S3AccessDeniedError, S3Error, S3InvalidRequestError, S3PreconditionFailedError
 from ._options import prepare_write
@@ -183,9 +183,12 @@ async def _clock_offset(place: _Place) -> float | None:
         bucket=place.bucket,
     )
     stamp = reply["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return None if stamp is None else (parsedate_to_datetime(stamp) - datetime.now(UTC)).total_seconds()
+    # The header has whole seconds, cut off: on average the server is half a second further.
+    return None if stamp is None else (parsedate_to_datetime(stamp) - datetime.now(UTC)).total_seconds() + 0.5
 
 
 async def _remove(place: _Place) -> None:
-    for name in ("plain", "tagged", "encrypted", "posted"):
-        await _objects.delete(place.connection, place.bucket, place.key + name)
+    """Everything the probe wrote, old versions included."""
+    connection, bucket = place.connection, place.bucket
+    async for found in _listing.list_versions(connection, bucket, place.key):
+        await _objects.delete(connection, bucket, found.key, version_id=found.version_id)

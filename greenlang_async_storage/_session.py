@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from . import _admin, _probe
+from ._arguments import checked_bucket
 from ._aws import OpenedClient, credentials_expire_at, open_client, refresh_credentials
 from ._bucket import Bucket
 from ._connection import ClientHooks, Connection
@@ -157,10 +158,15 @@ class StorageSession:
         """
         Whether this session can work now: every configured bucket answers, and how long the credentials live.
 
-        For readiness probes: one HeadBucket per configured bucket, *timeout* seconds in all; failures are
-        part of the answer, not raised.
+        For readiness probes: one HeadBucket per configured bucket, all at once, *timeout* seconds; their
+        failures are part of the answer. Without a configured bucket nothing is asked. Credentials that a role
+        has yet to fetch count as not expiring.
+
+        Raises:
+            S3SessionClosedError: the session is not open.
         """
         connection = self._require_connection()
+        connection.within(timeout, "HeadBucket")
         connection.require_open()
         buckets = dict(self._settings.buckets)
         return await _admin.check(connection, buckets, self._credentials_expire_at, timeout=timeout)
@@ -176,8 +182,9 @@ class StorageSession:
             S3Error: the bucket cannot be written to at all.
         """
         connection = self._require_connection()
-        with connection.within(timeout, "Probe", bucket):
-            return await _probe.probe(connection, bucket or _admin.probe_bucket(self._settings))
+        name = checked_bucket(bucket or _admin.probe_bucket(self._settings))
+        with connection.within(timeout, "Probe", name):
+            return await _probe.probe(connection, name)
 
     async def ensure_buckets(self, *, allow_aws: bool = False, timeout: float = 60.0) -> list[str]:
         """

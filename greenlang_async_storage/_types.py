@@ -304,7 +304,7 @@ class Readiness:
     buckets: Mapping[str, BucketReadiness]
     """By purpose, such as `data_lake`."""
     credentials_expire_in: float | None
-    """Seconds; `None` when they do not expire."""
+    """Seconds; `None` when they do not expire, or a role has yet to fetch them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +324,7 @@ class Capabilities:
     """The probed bucket keeps versions."""
     presigned_post: bool | None
     clock_offset: float | None
-    """Seconds the server's clock is ahead of this machine's."""
+    """Seconds the server's clock is ahead of this machine's, to within half a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,10 +341,15 @@ class Statistics:
     attempts: int
     """Requests sent, retries included."""
     retries: int
+    """Attempts after the first of a call."""
     throttles: int
+    """Replies that asked to slow down."""
     errors: int
+    """Calls that failed for good."""
     bytes_sent: int
+    """Bytes of request bodies that were acknowledged."""
     bytes_received: int
+    """Bytes of objects that were read."""
     possible_orphans: int
     """Multipart uploads not proved completed or aborted; `abort_stale_uploads` finds them."""
     cleanups_pending: int

@@ -38,6 +38,7 @@ LAYERS: dict[int, set[str]] = {
         "fastpath",
     },
     1: {
+        "_arguments",
         "_aws",
         "_aws_session",
         "_checksums",

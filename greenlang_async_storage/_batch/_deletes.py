@@ -86,7 +86,7 @@ async def _delete(target: BatchTarget, batch: Sequence[tuple[int, str]]) -> list
         try:
             sent.append(_Wanted(index, key, target.full(key)))
         except (TypeError, ValueError) as exc:
-            errors[index] = as_error(exc, "DeleteObjects", bucket, str(key))
+            errors[index] = as_error(exc, "DeleteObjects", bucket, f"{target.prefix}{key}")
     if sent:
         request = _Request(target, list(dict.fromkeys(each.full for each in sent)))
         await request.run()

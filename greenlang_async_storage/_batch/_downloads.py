@@ -83,5 +83,7 @@ async def _attempt(
                 target.connection, bucket, full, path, concurrency=parts, durable=durable
             )
     except Exception as exc:  # noqa: BLE001  # it is this key's outcome
-        return Outcome(index, str(key), bucket, error=as_error(exc, "GetObject", bucket, str(key)))
+        return Outcome(
+            index, str(key), bucket, error=as_error(exc, "GetObject", bucket, f"{target.prefix}{key}")
+        )
     return Outcome(index, key, bucket, result=replace(info, key=key) if target.prefix else info)

@@ -6,10 +6,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Sized
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
+from greenlang_async_storage._arguments import checked_bucket, checked_key
 from greenlang_async_storage._concurrency import ProgressReporter, Settled
 from greenlang_async_storage._error_map import to_s3_error
 from greenlang_async_storage._errors import S3Error, S3InvalidRequestError
-from greenlang_async_storage._names import validate_bucket_name, validate_key
 from greenlang_async_storage._types import BatchReport, Outcome, ProgressHook
 
 if TYPE_CHECKING:
@@ -32,12 +32,11 @@ class BatchTarget(NamedTuple):
         """The key S3 sees; raises for one S3 or this view would refuse."""
         if not isinstance(key, str):
             raise TypeError(f"a key is a str, not {type(key).__name__}: {key!r}")
-        validate_key(key)
-        return validate_key(self.prefix + key) if self.prefix else key
+        return checked_key(self.bucket, key, self.prefix)
 
     def other_bucket(self, name: str | None) -> str:
         """The bucket an item names, else this one."""
-        return self.bucket if name is None else validate_bucket_name(name)
+        return self.bucket if name is None else checked_bucket(name)
 
     def width(self, concurrency: int | None) -> int:
         """The number of workers: *concurrency*, at least 1, else the default."""
@@ -66,6 +65,8 @@ def as_error(exc: Exception, operation: str, bucket: str, key: str) -> S3Error:
         )
     if error is not exc:
         error.__cause__ = exc
+    if error.operation is None:
+        error.operation = operation
     return error
 
 

@@ -81,7 +81,7 @@ async def _attempt(
         with scope:
             result = await _send(target, bucket, full, item, parts)
     except Exception as exc:  # noqa: BLE001  # it is this item's outcome
-        return Outcome(index, key, bucket, error=as_error(exc, "PutObject", bucket, key))
+        return Outcome(index, key, bucket, error=as_error(exc, "PutObject", bucket, target.prefix + key))
     return Outcome(index, key, bucket, result=replace(result, key=item.key) if target.prefix else result)
 
 

@@ -90,7 +90,11 @@ class BucketBatches(BucketView):
         fail_fast: bool = False,
         timeout: float | None = None,
     ) -> BatchReport[None]:
-        """Delete every key, 1,000 a request; one outcome each, in input order; missing keys succeed."""
+        """
+        Delete every key, 1,000 a request; one outcome each, in input order; missing keys succeed.
+
+        *concurrency* counts requests; *fail_fast* raises the first failure and sends no more.
+        """
         with self._within(timeout, "DeleteObjects"):
             return await _batch.delete_many(
                 self._batch_view(),
@@ -122,7 +126,11 @@ class BucketBatches(BucketView):
         concurrency: int | None = None,
         durable: bool = False,
     ) -> AbstractAsyncContextManager[AsyncIterator[Outcome[ObjectInfo]]]:
-        """The same for downloads into *directory*, with the rules of `download_many`."""
+        """
+        The same for downloads into *directory*; never outside it, as in `download_many`.
+
+        Keys are not remembered, so of two keys that meet in one file the later one stays.
+        """
         return _batch.stream_downloads(
             self._batch_view(), keys, directory, concurrency=concurrency, durable=durable
         )

@@ -116,6 +116,7 @@ class BucketChanges(BucketView):
         expires_in: float | timedelta = 3600,
         filename: str | None = None,
         version_id: str | None = None,
+        timeout: float | None = None,
     ) -> PresignedUrl:
         """
         A link that downloads the object without credentials until `expires_at`.
@@ -129,7 +130,7 @@ class BucketChanges(BucketView):
             S3CredentialsError: no credentials, or they could not be renewed.
         """
         full = self._full(key)
-        with self._within(None, "GetObject", full):
+        with self._within(timeout, "GetObject", full):
             return await _presign.presign_download(
                 self._connection,
                 self._name,
@@ -146,6 +147,7 @@ class BucketChanges(BucketView):
         content_type: str,
         content_length: int | None = None,
         expires_in: float | timedelta = 3600,
+        timeout: float | None = None,
     ) -> PresignedUpload:
         """
         A signed PUT of one object: the holder must send exactly the headers it names, and the body.
@@ -154,7 +156,7 @@ class BucketChanges(BucketView):
         `presign_post` for strangers. *expires_in* as in `presign_download`.
         """
         full = self._full(key)
-        with self._within(None, "PutObject", full):
+        with self._within(timeout, "PutObject", full):
             return await _presign.presign_upload(
                 self._connection,
                 self._name,
@@ -172,6 +174,7 @@ class BucketChanges(BucketView):
         max_size: int,
         min_size: int = 1,
         expires_in: float | timedelta = 3600,
+        timeout: float | None = None,
     ) -> PresignedPost:
         """
         A signed form upload (browser POST) of one key, one content type and *min_size* to *max_size* bytes.
@@ -180,7 +183,7 @@ class BucketChanges(BucketView):
         fields first and the file last. *expires_in* as in `presign_download`.
         """
         full = self._full(key)
-        with self._within(None, "PostObject", full):
+        with self._within(timeout, "PostObject", full):
             return await _presign.presign_post(
                 self._connection,
                 self._name,
@@ -192,7 +195,12 @@ class BucketChanges(BucketView):
             )
 
     async def presign_part(
-        self, upload: MultipartUpload, number: int, *, expires_in: float | timedelta = 3600
+        self,
+        upload: MultipartUpload,
+        number: int,
+        *,
+        expires_in: float | timedelta = 3600,
+        timeout: float | None = None,
     ) -> PresignedUrl:
         """
         A signed PUT of part *number* (1 to 10,000) of *upload*; the reply's `ETag` names the part.
@@ -200,5 +208,5 @@ class BucketChanges(BucketView):
         A browser needs `ETag` in the bucket's CORS `ExposeHeaders` to read it.
         """
         own = self._own(upload)
-        with self._within(None, "UploadPart", own.key):
+        with self._within(timeout, "UploadPart", own.key):
             return await _presign.presign_part(self._connection, own, number, expires_in=expires_in)

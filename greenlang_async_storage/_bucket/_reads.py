@@ -66,6 +66,9 @@ class BucketReads(BucketView):
         """
         The value of a JSON object (RFC 8259, UTF-8), verified like `download_bytes`.
 
+        Parsed by the standard library, whose integers have no limit; that takes about 10 ms per MiB of the
+        event loop's time, so limit strangers' objects with *max_size* (bytes).
+
         Raises:
             S3IntegrityError: the bytes are not valid JSON.
             S3InvalidRequestError: larger than *max_size* bytes.

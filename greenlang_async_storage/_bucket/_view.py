@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
+from greenlang_async_storage._arguments import checked_bucket, checked_key, checked_prefix
 from greenlang_async_storage._errors import S3InvalidRequestError
-from greenlang_async_storage._names import validate_bucket_name, validate_key, validate_prefix
 
 if TYPE_CHECKING:
     from greenlang_async_storage._connection import Connection
@@ -29,11 +29,7 @@ class BucketView:
 
     def __init__(self, connection: Connection, name: str, prefix: str = "") -> None:
         self._connection = connection
-        try:
-            self._name = validate_bucket_name(name)
-        except ValueError as exc:
-            message, _, remedy = str(exc).rpartition("; ")
-            raise S3InvalidRequestError(message, bucket=name, remedy=f"{remedy.capitalize()}.") from None
+        self._name = checked_bucket(name)
         self._prefix = prefix
 
     @property
@@ -74,21 +70,10 @@ class BucketView:
 
     def _full(self, key: str) -> str:
         """The key S3 sees, checked before anything is sent."""
-        try:
-            validate_key(key)
-            return validate_key(self._prefix + key) if self._prefix else key
-        except ValueError as exc:
-            raise self._refused(exc, key) from None
+        return checked_key(self._name, key, self._prefix)
 
     def _full_prefix(self, prefix: str) -> str:
-        try:
-            return validate_prefix(self._prefix + validate_prefix(prefix))
-        except ValueError as exc:
-            raise self._refused(exc, prefix) from None
-
-    def _refused(self, fault: ValueError, key: str) -> S3InvalidRequestError:
-        message, _, remedy = str(fault).rpartition("; ")
-        return S3InvalidRequestError(message, bucket=self._name, key=key, remedy=f"{remedy.capitalize()}.")
+        return checked_prefix(self._name, prefix, self._prefix)
 
     def _relative(self, found: K) -> K:
         """*found* as a user of this view names it."""

@@ -163,7 +163,7 @@ class BucketWrites(BucketView):
         An open multipart upload for a browser or another process: plain data that can be pickled or sent on.
 
         Its parts stay stored, and billed, until `complete_multipart` or `abort_multipart`; its `key` is the
-        whole one, also in a scoped view.
+        whole one, also in a scoped view. `if_none_match` and `if_match` belong to `complete_multipart`.
         """
         full = self._full(key)
         with self._within(timeout, "CreateMultipartUpload", full):
@@ -189,14 +189,15 @@ class BucketWrites(BucketView):
         upload: MultipartUpload,
         parts: Sequence[UploadedPart],
         *,
+        if_none_match: bool = False,
+        if_match: str | None = None,
         timeout: float | None = None,
-        **conditions: Unpack[WriteOptions],
     ) -> UploadResult:
         """
         The finished object of *upload*, made of *parts* in the order of their numbers.
 
         Checksums the parts do not name are read from the store. A lost reply is settled by reading the object
-        back. Of the options, `if_none_match` and `if_match` apply here.
+        back. Conditions are checked here, when the object appears.
 
         Raises:
             S3InvalidRequestError: no parts, a number twice or outside 1 to 10,000, a part below 5 MiB.
@@ -204,7 +205,10 @@ class BucketWrites(BucketView):
         """
         with self._within(timeout, "CompleteMultipartUpload", upload.key):
             result = await _multipart.complete_for_others(
-                self._connection, self._own(upload), parts, conditions
+                self._connection,
+                self._own(upload),
+                parts,
+                {"if_none_match": if_none_match, "if_match": if_match},
             )
         return self._relative(result)
 

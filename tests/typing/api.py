@@ -21,12 +21,17 @@ from greenlang_async_storage import (
     BatchReport,
     Bucket,
     BucketReadiness,
+    Buffer,
     ByteRange,
     ByteSource,
     Capabilities,
     Checksum,
+    ChecksumAlgorithm,
+    ChecksumChoice,
+    ChecksumType,
     Download,
     Encryption,
+    EncryptionMode,
     MultipartUpload,
     ObjectInfo,
     ObjectVersion,
@@ -36,7 +41,9 @@ from greenlang_async_storage import (
     PresignedUrl,
     Progress,
     ProgressHook,
+    Purpose,
     Readiness,
+    RetryMode,
     S3AccessDeniedError,
     S3ConnectionError,
     S3CredentialsError,
@@ -58,11 +65,14 @@ from greenlang_async_storage import (
     StorageSession,
     StorageSettings,
     StorageSettingsError,
+    StrPath,
     SyncReader,
     UploadedPart,
     UploadItem,
     UploadResult,
+    Verify,
     WriteOptions,
+    WriteOutcome,
     __version__,
 )
 
@@ -343,6 +353,16 @@ async def batches(bucket: Bucket) -> None:
     async with bucket.stream_downloads(["k"], "folder", concurrency=2, durable=True) as downloaded:
         async for one in downloaded:
             assert_type(one, Outcome[ObjectInfo])
+
+
+def named(path: StrPath, verify: Verify, retries: RetryMode, stored: Checksum, error: S3Error) -> None:
+    """Every type in a signature has a name."""
+    choices: tuple[Purpose, EncryptionMode, ChecksumChoice] = ("data_lake", "aws:kms", "CRC64NVME")
+    algorithm: ChecksumAlgorithm = stored.algorithm
+    kind: ChecksumType = stored.type
+    outcome: WriteOutcome = error.outcome
+    buffer: Buffer = memoryview(b"")
+    _ = path, verify, retries, choices, algorithm, kind, outcome, buffer
 
 
 def errors(error: S3Error) -> None:
