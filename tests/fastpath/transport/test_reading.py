@@ -10,6 +10,7 @@ import pytest
 from aiobotocore.response import AioReadTimeoutError
 
 from greenlang_async_storage.fastpath.transport import HTTPSession, TruncatedBodyError, _body
+from greenlang_async_storage.fastpath.transport._connection import Connection
 from greenlang_async_storage.fastpath.transport._response import Response, StreamedResponse
 from tests.fastpath.transport.wire import HEADERS, Peer, Server, chunked, opened, reply
 
@@ -275,7 +276,12 @@ async def test_a_body_that_ends_over_the_mark_leaves_a_reading_connection(
     released = asyncio.Event()
     async with opened() as session:
         release = session._pool.release
-        monkeypatch.setattr(session._pool, "release", lambda one: (release(one), released.set()))
+
+        def told(connection: Connection) -> None:
+            release(connection)
+            released.set()
+
+        monkeypatch.setattr(session._pool, "release", told)
         for _ in range(2):
             released.clear()
             response = await fetch(session, server)
