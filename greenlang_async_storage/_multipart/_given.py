@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Iterable, Sequence
@@ -62,7 +63,8 @@ async def complete_for_others(
     if any(part.size is None or (part.checksum is None and upload.checksum != "none") for part in ordered):
         ordered = _filled(upload, ordered, await list_parts(conn, upload))
     size = sum(part.size or 0 for part in ordered)
-    checksum = _checked_whole(upload, ordered)
+    # Ten thousand checksums take a tenth of a second to combine.
+    checksum = await asyncio.to_thread(_checked_whole, upload, ordered)
     return await complete(conn, upload, ordered, size=size, crc=checksum, write=write)
 
 

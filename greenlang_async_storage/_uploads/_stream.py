@@ -17,7 +17,8 @@ from ._parts import PartSender
 from ._put import put
 
 PIECES_PER_TURN: Final = 256
-"""After so many pieces other tasks get a turn, also when the producer never waits."""
+BYTES_PER_TURN: Final = 4 * 1024 * 1024
+"""After so much other tasks get a turn, also when the producer never waits."""
 
 
 async def send_stream(
@@ -70,7 +71,7 @@ class _Stream:
         """Send every part as it is filled; gives back the last when it is the only one, and not full."""
         assembler = self._assembler
         async with task_group() as group:
-            count = 0
+            count = turn = 0
             async for piece in pieces:
                 before = assembler.size
                 for part in assembler.feed(piece):
@@ -79,7 +80,8 @@ class _Stream:
                 del piece
                 self._largest_piece = max(self._largest_piece, assembler.size - before)
                 count += 1
-                if not count % PIECES_PER_TURN:
+                if count >= PIECES_PER_TURN or assembler.size - turn >= BYTES_PER_TURN:
+                    count, turn = 0, assembler.size
                     await asyncio.sleep(0)
                 await self._have_room()
             last = assembler.finish()
