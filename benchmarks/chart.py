@@ -33,6 +33,7 @@ _SHOWN: Final = (
     RUST,
 )
 _COLUMNS: Final = 4
+_ABOUT_MEMORY: Final = ("stream", "batch")
 
 
 def colour(name: str) -> str:
@@ -59,8 +60,11 @@ def _save(figure: Any, path: Path) -> None:  # noqa: ANN401  # see above
 def bars(results: Results, path: Path) -> None:
     """CPU per unit, a panel for each workload; shorter is better."""
     plt = _pyplot()
-    works = [work for work in results.workloads if work.axis is None and results.samples(OURS, work.name)]
-    works = [work for work in works if results.samples(BASELINE, work.name) or len(works) == 1] or works
+    works = [
+        work
+        for work in results.workloads
+        if work.axis is None and work.kind not in _ABOUT_MEMORY and results.samples(OURS, work.name)
+    ]
     rows = -(-len(works) // _COLUMNS)
     figure, axes = plt.subplots(
         rows, _COLUMNS, figsize=(4 * _COLUMNS, 3.2 * rows), squeeze=False, layout="constrained"
@@ -108,10 +112,21 @@ def lines(results: Results, path: Path) -> None:
                     label=entry.label,
                     color=_line_colour(entry.name),
                 )
-        axis.set(xscale="log", yscale="log", title=title, ylabel="µs of CPU")
+        what, _, unit = title.partition(", ")
+        axis.set(xscale="log", yscale="log", title=what, ylabel=f"µs of CPU {unit}")
+        axis.set_xticks([work.x for work in works], [_short(work.x) for work in works], minor=False)
+        axis.xaxis.set_minor_locator(_pyplot().NullLocator())
         axis.grid(visible=True, which="major", alpha=0.3)
     axes.flat[0].legend(fontsize=7)
     _save(figure, path)
+
+
+def _short(value: int) -> str:
+    """2048 as 2Ki, 50000 as 50k."""
+    for size, suffix in ((1024**2, "Mi"), (1024, "Ki"), (1000, "k")):
+        if value >= size and value % size == 0:
+            return f"{value // size}{suffix}"
+    return str(value)
 
 
 def _line_colour(name: str) -> str:

@@ -146,13 +146,11 @@ class Loss:
     """How many times better the peer is."""
 
 
-_COMPARED: Final[tuple[tuple[str, Figure, bool], ...]] = (
-    ("CPU", figures.cpu, False),
-    ("throughput", figures.throughput, True),
-    ("p99 latency", figures.p99, False),
-    ("memory", figures.rss, False),
-)
-_OPENING_COMPARED: Final[tuple[tuple[str, Figure, bool], ...]] = (("time", figures.wall, False),)
+_Compared = tuple[tuple[str, Figure, bool], ...]
+_COST: Final[_Compared] = (("CPU", figures.cpu, False), ("throughput", figures.throughput, True))
+_CALLS: Final[_Compared] = (*_COST, ("p99 latency", figures.p99, False))
+_TRANSFERS: Final[_Compared] = (*_COST, ("memory", figures.rss, False))
+_OPENING: Final[_Compared] = (("time", figures.wall, False),)
 _NOISE: Final = 1.05
 """Differences below 5 % are called equal."""
 
@@ -160,9 +158,12 @@ _NOISE: Final = 1.05
 def losses(results: Results) -> list[Loss]:
     """Everything a peer does better than `Bucket` (asyncio, fast path on), largest first."""
     found = []
-    names = [work.name for work in results.workloads if work.axis is None]
-    for name in [OPENING, *names]:
-        for title, figure, more_is_better in _OPENING_COMPARED if name == OPENING else _COMPARED:
+    compared: dict[str, _Compared] = {OPENING: _OPENING}
+    for work in results.workloads:
+        if work.axis is None:
+            compared[work.name] = _TRANSFERS if work.fresh else _CALLS
+    for name, titles in compared.items():
+        for title, figure, more_is_better in titles:
             for entry in BY_NAME.values():
                 if entry.own or not results.samples(entry.name, name):
                     continue

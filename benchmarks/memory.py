@@ -44,7 +44,8 @@ class Check:
         start, most = sample.rss_start / MIB, sample.rss_peak / MIB
         rate = sample.units / sample.wall
         return (
-            f"{self.work.label}: memory grew by {grown:.1f} MiB, limit {limit:.0f} MiB ({self.formula}): {verdict}; "
+            f"{self.work.label}: memory grew by {grown:.1f} MiB, "
+            f"limit {limit:.0f} MiB ({self.formula}): {verdict}; "
             f"from {start:.0f} to {most:.0f} MiB in {sample.wall:.1f} s, {rate:,.0f} per second"
         )
 

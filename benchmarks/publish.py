@@ -3,8 +3,8 @@ Write the figures of a run into the documentation, between its markers.
 
     python -m benchmarks.publish               # benchmarks/results/full.json
 
-What stands in README.md and docs/performance.md between `<!-- benchmark:NAME -->` and `<!-- /benchmark -->` is
-replaced by the block of that name.
+What stands in README.md and docs/performance.md between `<!-- benchmark:NAME -->` and
+`<!-- /benchmark -->` is replaced by the block of that name.
 """
 
 from __future__ import annotations

@@ -244,7 +244,7 @@ def scaling_lines(results: Results) -> list[tuple[str, list[Workload]]]:
             continue
         title = {
             "concurrency": "GET 1 KiB by calls in flight, per call",
-            "size": f"{work.kind.upper()} by object size, per MiB",
+            "size": f"{work.kind.upper()} by object size in bytes, per call",
             "keys": "listing by number of keys, per key",
         }[work.axis]
         groups.setdefault(title, []).append(work)

@@ -70,11 +70,10 @@ class Worker:
         operation = self._operation(work)
         width = min(work.in_flight, self._entry.max_in_flight or work.in_flight)
         await closed_loop(operation, in_flight=width, seconds=min(WARM_SECONDS, work.seconds))
-        per_call = work.size / MIB if work.unit == "MiB" else 1.0
 
         async def measured() -> tuple[int, float, float, float]:
             times = await closed_loop(operation, in_flight=width, seconds=work.seconds)
-            return len(times), len(times) * per_call, percentile(times, 0.5), percentile(times, 0.99)
+            return len(times), float(len(times)), percentile(times, 0.5), percentile(times, 0.99)
 
         return await self._measure(measured)
 

@@ -165,9 +165,7 @@ def _scaling(seconds: float) -> tuple[Workload, ...]:
     ]
     for size in (KIB, 16 * KIB, 128 * KIB, MIB, 8 * MIB, 64 * MIB):
         width = max(1, min(16, 32 * MIB // size))
-        shared = Workload(
-            "", "", "get", unit="MiB", size=size, in_flight=width, seconds=seconds, axis="size", x=size
-        )
+        shared = Workload("", "", "get", size=size, in_flight=width, seconds=seconds, axis="size", x=size)
         lines.append(replace(shared, name=f"get@{size}", label=f"GET {size // KIB:,} KiB"))
         lines.append(replace(shared, name=f"put@{size}", label=f"PUT {size // KIB:,} KiB", kind="put"))
     lines += [
