@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -95,7 +96,7 @@ class Parts:
                     if self._working < 2:
                         raise
                     # The others hold connections and will come to this part.
-                    self._todo.append(index)
+                    insort(self._todo, index)
                     return
                 if reader.position == reader.stop:
                     reader.close()

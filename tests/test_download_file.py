@@ -22,7 +22,6 @@ from greenlang_async_storage import (
     S3LocalFileError,
     S3NotFoundError,
     StorageSession,
-    StorageSettings,
 )
 from greenlang_async_storage.testing import StorageServer
 from tests.support.cancel import cancel_everywhere
@@ -242,17 +241,6 @@ async def test_an_object_replaced_meanwhile_is_one_version(
     assert (tmp_path / "file").read_bytes() in {DATA, OTHER}
     assert info.verified
     assert names_in(tmp_path) == ["file"]
-
-
-async def test_a_pool_of_one_is_enough(settings: StorageSettings, seed: Seeder, tmp_path: Path) -> None:
-    """Workers that get no connection leave their parts to the one that has it."""
-    seed.put("key", DATA)
-    narrow = settings.model_copy(update={"max_pool_connections": 1, "pool_timeout": 0.05})
-    async with StorageSession(narrow) as session:
-        info = await session.data_lake.download_file("key", tmp_path / "file", part_size=PART)
-        assert info.verified
-        assert session.statistics().in_flight == 0
-    assert (tmp_path / "file").read_bytes() == DATA
 
 
 @pytest.mark.parametrize("size", [1000, len(DATA)], ids=["small", "large"])

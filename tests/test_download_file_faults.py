@@ -156,6 +156,27 @@ async def test_a_failing_part_ends_the_others(
     assert only_the_old_file(target)
 
 
+async def test_a_pool_of_one_is_enough(
+    settings: StorageSettings, proxy: TamperingProxy, seed: Seeder, target: Path
+) -> None:
+    """Workers that get no connection in time leave their parts to the one that has it."""
+    seed.put("key", DATA)
+    narrow = settings.model_copy(
+        update={"endpoint_url": proxy.url, "max_pool_connections": 1, "pool_timeout": 0.05}
+    )
+    async with StorageSession(narrow) as session:
+
+        async def until_the_others_gave_up() -> None:
+            for waiting in (True, False):
+                while bool(session.statistics().pool_waiting) is not waiting:  # noqa: ASYNC110  # no event tells
+                    await asyncio.sleep(0)
+
+        proxy.faults.append(Fault(hold_at=PART, on_hold=until_the_others_gave_up))
+        info = await session.data_lake.download_file("key", target, part_size=PART, concurrency=3)
+        assert session.statistics().in_flight == 0
+    assert (target.read_bytes(), info.verified, len(proxy.gets)) == (DATA, True, 1)
+
+
 async def test_throttled_parts_are_retried_then_told(
     lake: Bucket, proxy: TamperingProxy, seed: Seeder, target: Path
 ) -> None:
