@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "greenlang-async-storage"
-EXTRAS = "json,fastapi,cli,metrics,otel,testing,demo"
+EXTRAS = "json,testing,demo"
 HEADER = "# The versions the project is developed and tested with; made by `make constraints`.\n"
 
 
