@@ -269,3 +269,22 @@ async def test_closed_session(settings: StorageSettings, observer: Any) -> None:
         assert (await anext(listing)).key == "a"
     with pytest.raises(S3SessionClosedError):
         await anext(listing)
+
+
+async def test_session_closed_while_a_page_is_awaited(
+    settings: StorageSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closing session ends a page that does not come, with the reason."""
+    waiting = asyncio.Event()
+
+    async def never(**_kwargs: object) -> None:
+        waiting.set()
+        await asyncio.get_running_loop().create_future()
+
+    async with StorageSession(settings) as session:
+        monkeypatch.setattr(session.client, "list_objects_v2", never)
+        task = asyncio.ensure_future(keys(session.data_lake.list_objects()))
+        await waiting.wait()
+        await session.aclose(drain=0)
+        with pytest.raises(S3SessionClosedError, match="while the call ran"):
+            await task

@@ -101,6 +101,14 @@ def test_any_circle_ends_the_listing(kind: str, lead: int, cycle: int) -> None:
 
 
 @pytest.mark.parametrize("kind", LISTINGS)
+def test_late_repetition_is_caught_at_once(kind: str) -> None:
+    """A token given twice in a row is caught by the second time, however many pages went well before."""
+    store = Scripted(lambda number: page(number, str(min(number, 100))))
+    drained(store, kind)
+    assert store.requests == 102
+
+
+@pytest.mark.parametrize("kind", LISTINGS)
 def test_truncated_without_a_token_ends_the_listing(kind: str) -> None:
     """A store that says there is more but not where is an error, not the end of the listing."""
     store = Scripted(lambda number: page(number, None))
