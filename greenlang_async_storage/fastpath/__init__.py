@@ -1,4 +1,7 @@
-"""aioboto3's S3 client at a fraction of its CPU: compiled calls and an HTTP/1.1 transport behind the same methods."""
+"""
+aioboto3's S3 client at a fraction of its CPU: compiled calls and an HTTP/1.1 transport behind the same
+methods.
+"""
 
 from greenlang_async_storage.fastpath._enable import enable
 from greenlang_async_storage.fastpath._payload import Payload

@@ -15,7 +15,7 @@ _TRACE_SAFE = "-=;:+&[]{}\"',"
 
 
 class UserAgent:
-    """botocore's user agent of one client, by the features in use; built by botocore, once for each set of them."""
+    """A client's user agent by the features in use; built by botocore, once per set of them."""
 
     __slots__ = ("_agents",)
 

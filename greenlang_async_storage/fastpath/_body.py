@@ -1,4 +1,7 @@
-"""Bodies: what goes out with its length and hash, and the streaming body of GetObject with the surface users know."""
+"""
+Bodies: what goes out with its length and hash, and the streaming body of GetObject with the surface users
+know.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,8 @@ def outgoing(body: Any) -> Outgoing:
         except UnicodeEncodeError as error:
             raise PassOn(Reason.BODY) from error
         return Outgoing(data, len(data), expects=True)
-    # Which bytes of a file object that stands elsewhere are sent depends on botocore's signer: the CRT's starts over.
+    # Which bytes of a file object that stands elsewhere are sent depends on botocore's signer: the CRT's
+    # starts over.
     if kind is io.BytesIO and not body.closed and body.tell() == 0:
         data = body.getvalue()
         body.seek(0, io.SEEK_END)

@@ -46,8 +46,8 @@ class ClientState:
     """What one client remembers between calls."""
 
     __slots__ = (
-        "_agent", "_checked", "_endpoints", "_expect_from", "_handlers", "_lookup_cache", "_operations", "_reason",
-        "_session_reason",
+        "_agent", "_checked", "_endpoints", "_expect_from", "_handlers", "_lookup_cache", "_operations",
+        "_reason", "_session_reason",
     )  # fmt: skip
 
     def __init__(self, expect_continue_from: int | None, session_reason: Reason) -> None:
@@ -104,7 +104,8 @@ class ClientState:
             reason = self._reason
         if reason is not None:
             raise PassOn(reason)
-        # Every registration replaces the emitter's cache; holding the old one keeps its identity from coming back.
+        # Every registration replaces the emitter's cache; holding the old one keeps its identity from coming
+        # back.
         cache = client.meta.events._emitter._lookup_cache
         if cache is not self._lookup_cache:
             self._lookup_cache = cache
@@ -151,14 +152,27 @@ class ClientState:
         if trailer:
             payload = _signer.UNSIGNED_TRAILER
         elif _signer.signs_payload(
-            config.s3, secure=target.secure, streams=streams_in, checksum_header=checksum_header, headers=headers
+            config.s3,
+            secure=target.secure,
+            streams=streams_in,
+            checksum_header=checksum_header,
+            headers=headers,
         ):
             payload = await _body.payload_hash(body) if body.length else _signer.EMPTY_SHA256
         else:
             payload = _signer.UNSIGNED
         path = target.bucket_path if draft.key is None else f"{target.key_prefix}/{draft.key}"
         keys = await _keys(client)
-        _signer.sign(compiled.method, path, draft.query, headers, payload, keys, target.region, target.service)
+        _signer.sign(
+            compiled.method,
+            path,
+            draft.query,
+            headers,
+            payload_hash=payload,
+            keys=keys,
+            region=target.region,
+            service=target.service,
+        )
         if compiled.method not in _LENGTHLESS and not trailer:
             headers["content-length"] = str(body.length)
         return (f"{path}?{draft.query}" if draft.query else path), headers
@@ -166,7 +180,7 @@ class ClientState:
     def _expects(self, length: int) -> bool:
         if self._expect_from is not None:
             return length >= self._expect_from
-        return length > 0 or not ensure_boolean(os.environ.get("BOTO_EXPERIMENTAL__NO_EMPTY_CONTINUE", False))
+        return length > 0 or not ensure_boolean(os.environ.get("BOTO_EXPERIMENTAL__NO_EMPTY_CONTINUE", ""))
 
 
 def _outgoing(compiled: Operation, draft: Draft) -> _body.Outgoing:

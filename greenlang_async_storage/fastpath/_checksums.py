@@ -21,7 +21,9 @@ _NOT_ALGORITHMS = frozenset({"x-amz-checksum-algorithm", "x-amz-checksum-mode", 
 
 def given(headers: Iterable[str]) -> list[str]:
     """The names among *headers* (lower-case) by which the caller brings a checksum."""
-    return [name for name in headers if name.startswith("x-amz-checksum-") and CHECKSUM_HEADER_PATTERN.match(name)]
+    return [
+        name for name in headers if name.startswith("x-amz-checksum-") and CHECKSUM_HEADER_PATTERN.match(name)
+    ]
 
 
 def request_algorithm(
@@ -44,8 +46,7 @@ def request_algorithm(
         return None
     if operation.checksum_header is not None:
         headers[operation.checksum_header.lower()] = DEFAULT
-    algorithm = DEFAULT.lower()
-    return algorithm
+    return str(DEFAULT).lower()
 
 
 def compute(algorithm: str, body: Buffer) -> str:
@@ -67,8 +68,8 @@ def with_trailer(algorithm: str, body: Buffer) -> bytes:
     """
     *body* in `aws-chunked` coding with the checksum in the trailer, in HTTP/1.1 chunks ready for the wire.
 
-    Source: "Signature calculations including trailing headers", S3 API Reference; RFC 9112, 7.1. Chunks are those of
-    aiobotocore: 1 MiB. The result is a copy.
+    Source: "Signature calculations including trailing headers", S3 API Reference; RFC 9112, 7.1. Chunks are
+    those of aiobotocore: 1 MiB. The result is a copy.
     """
     view = memoryview(body)
     pieces: list[Buffer] = []
@@ -81,7 +82,9 @@ def with_trailer(algorithm: str, body: Buffer) -> bytes:
     return b"".join(pieces)
 
 
-def response_algorithm(operation: Operation, parameters: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
+def response_algorithm(
+    operation: Operation, parameters: Mapping[str, Any], headers: Mapping[str, str]
+) -> str | None:
     """The algorithm by which botocore would check the reply's body, or None."""
     member = operation.validation_member
     if member is None or member not in parameters:
@@ -100,6 +103,8 @@ def response_algorithm(operation: Operation, parameters: Mapping[str, Any], head
 def features(algorithm: str | None, given_headers: Iterable[str]) -> frozenset[str]:
     """The feature names botocore registers for the user agent."""
     names = set() if algorithm is None else {algorithm.upper()}
-    if _NAMES_GIVEN_CHECKSUMS and (headers := [name for name in given_headers if name not in _NOT_ALGORITHMS]):
+    if _NAMES_GIVEN_CHECKSUMS and (
+        headers := [name for name in given_headers if name not in _NOT_ALGORITHMS]
+    ):
         names = {name.removeprefix("x-amz-checksum-").upper() for name in headers}
     return frozenset(f"FLEXIBLE_CHECKSUMS_REQ_{'CRC64' if name == 'CRC64NVME' else name}" for name in names)

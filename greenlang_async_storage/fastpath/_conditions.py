@@ -17,6 +17,7 @@ from aiobotocore.client import AioBaseClient
 from aiobotocore.endpoint import AioEndpoint
 from aiobotocore.hooks import AioHierarchicalEmitter
 from aiobotocore.signers import AioRequestSigner
+from botocore.auth import AUTH_TYPE_MAPS
 from botocore.history import get_global_history_recorder
 
 if TYPE_CHECKING:
@@ -58,17 +59,20 @@ class PassOn(Exception):  # noqa: N818 - a signal to the mixin, not an error
 _OWN_CODE = tuple(os.path.dirname(package.__file__) + os.sep for package in (botocore, aiobotocore))  # noqa: PTH120
 _HISTORY = get_global_history_recorder()
 _SIGNATURES = frozenset({"s3v4", "v4"})
+# With awscrt installed botocore signs by the second; the signatures of both are the same.
+_SIGNERS = frozenset({"S3SigV4Auth", "CrtS3SigV4Auth"})
 _OVERRIDABLE = frozenset(
     {
-        "_make_api_call", "_make_request", "_convert_to_request_dict", "_emit_api_params", "_resolve_endpoint_ruleset",
-        "make_request", "_send_request", "create_request", "prepare_request", "_get_response", "_do_get_response",
-        "_send", "_needs_retry", "handler", "sign", "get_auth_instance", "_choose_signer",
+        "_make_api_call", "_make_request", "_convert_to_request_dict", "_emit_api_params",
+        "_resolve_endpoint_ruleset", "make_request", "_send_request", "create_request", "prepare_request",
+        "_get_response", "_do_get_response", "_send", "_needs_retry", "handler", "sign", "get_auth_instance",
+        "_choose_signer",
     }
 )  # fmt: skip
 
 
 def is_native(function: object) -> bool:
-    """Whether *function* is code of botocore or aiobotocore, and not somebody's wrapper that carries its name."""
+    """Whether *function* is botocore's or aiobotocore's code, not a wrapper that carries its name."""
     if type(function) is not FunctionType or not function.__code__.co_filename.startswith(_OWN_CODE):
         return False
     wrapped = getattr(function, "__wrapped__", None)
@@ -79,10 +83,11 @@ def _pipeline() -> tuple[object, ...]:
     return (
         AioBaseClient._make_api_call, AioBaseClient._make_request, AioBaseClient._convert_to_request_dict,
         AioBaseClient._emit_api_params, AioBaseClient._resolve_endpoint_ruleset,
-        AioEndpoint.make_request, AioEndpoint._send_request, AioEndpoint.create_request, AioEndpoint.prepare_request,
-        AioEndpoint._get_response, AioEndpoint._do_get_response, AioEndpoint._send, AioEndpoint._needs_retry,
+        AioEndpoint.make_request, AioEndpoint._send_request, AioEndpoint.create_request,
+        AioEndpoint.prepare_request, AioEndpoint._get_response, AioEndpoint._do_get_response,
+        AioEndpoint._send, AioEndpoint._needs_retry,
         AioRequestSigner.handler, AioRequestSigner.sign, AioRequestSigner.get_auth_instance,
-        AioRequestSigner._choose_signer,
+        AioRequestSigner._choose_signer, AUTH_TYPE_MAPS["s3v4"].add_auth,
     )  # fmt: skip
 
 
@@ -93,7 +98,8 @@ def pipeline_patched(following: object) -> bool:
     """
     Whether a tracer (or a test) wrapped or replaced a step of the calls we leave out.
 
-    *following* is what `super()._make_api_call` gives the mixin: AioBaseClient's own method, or another base's.
+    *following* is what `super()._make_api_call` gives the mixin: AioBaseClient's own method, or another
+    base's.
     """
     global _verified  # noqa: PLW0603 - the last state found clean; comparing with it is what every call pays
     current = _pipeline()
@@ -113,7 +119,7 @@ def client_reason(client: FastPathMixin) -> Reason | None:
     """The first reason that holds for every call of *client*, as it was configured."""
     config = client.meta.config
     endpoint: Any = client._endpoint
-    if config.signature_version not in _SIGNATURES:
+    if config.signature_version not in _SIGNATURES or AUTH_TYPE_MAPS["s3v4"].__name__ not in _SIGNERS:
         return Reason.SIGNATURE
     if getattr(config, "auth_scheme_preference", None):
         return Reason.AUTH_PREFERENCE

@@ -41,7 +41,9 @@ def enable(session: object, *, expect_continue_from: int | None = None) -> None:
     TypeError for any other session; ValueError for a negative size.
     """
     if expect_continue_from is not None and expect_continue_from < 0:
-        raise ValueError(f"expect_continue_from={expect_continue_from} is negative: give a number of bytes, or None")
+        raise ValueError(
+            f"expect_continue_from={expect_continue_from} is negative: give a number of bytes, or None"
+        )
     core = _core_session(session)
     options = Options(expect_continue_from=expect_continue_from)
     installer = _installers.get(core)

@@ -42,7 +42,7 @@ class Target:
 
 
 class EndpointCache:
-    """The endpoints of one client by bucket, for one set of static rule parameters; the oldest goes when full."""
+    """A client's endpoints by bucket, for one set of static parameters; the oldest goes when full."""
 
     __slots__ = ("_targets",)
 
@@ -50,7 +50,12 @@ class EndpointCache:
         self._targets: dict[tuple[str, str | None], Target | Reason] = {}
 
     async def target(
-        self, client: FastPathMixin, operation_model: Any, bucket: str, region: str | None, parameters: dict[str, Any]
+        self,
+        client: FastPathMixin,
+        operation_model: Any,
+        bucket: str,
+        region: str | None,
+        parameters: dict[str, Any],
     ) -> Target:
         """
         The endpoint for *bucket*; *region* is where a redirect has sent its calls, if one has.
@@ -78,7 +83,9 @@ async def _resolve(
     context: dict[str, Any] = {"client_region": client.meta.region_name, "client_config": client.meta.config}
     context["auth_type"] = operation_model.resolved_auth_type
     try:
-        url, headers, properties = await client._resolve_endpoint_ruleset(operation_model, parameters, context)
+        url, headers, properties = await client._resolve_endpoint_ruleset(
+            operation_model, parameters, context
+        )
     except Exception:  # noqa: BLE001 - the passed-on call meets the same error and raises it
         return Reason.ENDPOINT
     signing = context.get("signing", {})
@@ -113,7 +120,9 @@ def _rules_ignore_per_call(client: FastPathMixin) -> bool:
     provider: Any = client._ruleset_resolver._provider
     known: bool | None = getattr(provider, "_greenlang_per_call_ignored", None)
     if known is None:
-        known = getattr(provider, "_excluded_params", frozenset()) >= _PER_CALL or not _mentions(provider.ruleset.rules)
+        known = getattr(provider, "_excluded_params", frozenset()) >= _PER_CALL or not _mentions(
+            provider.ruleset.rules
+        )
         provider._greenlang_per_call_ignored = known
     return known
 

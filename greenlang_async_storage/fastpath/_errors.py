@@ -1,8 +1,8 @@
 """
 Refusals that no retry rule and no redirect looks at, raised without botocore's detour.
 
-Missing keys and failed conditions are ordinary answers to programs that probe. Their reply is parsed by botocore's own
-parser; only the events around it, none of which acts on these answers, are left out.
+Missing keys and failed conditions are ordinary answers to programs that probe. Their reply is parsed by
+botocore's own parser; only the events around it, none of which acts on these answers, are left out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PLAIN_REFUSALS = {
 async def plain_refusal(
     client: FastPathMixin, operation: Operation, status: int, headers: dict[str, str], body: bytes
 ) -> dict[str, Any] | None:
-    """botocore's response dictionary for one of these refusals; None for every other answer."""
+    """The response dictionary of botocore for one of these refusals; None for every other answer."""
     codes = _PLAIN_REFUSALS.get(status)
     if codes is None or "expires" in headers:
         return None

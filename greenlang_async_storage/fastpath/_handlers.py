@@ -1,9 +1,9 @@
 """
 Which event handlers a call would meet: all of them known, or the call is not ours.
 
-The compiled call does what botocore's own handlers do without calling them. So the handlers registered for every
-event of one call must be exactly those of botocore and aiobotocore, told by identity: one more, one less or an
-unknown one of a newer botocore, and the call is passed on.
+The compiled call does what botocore's own handlers do without calling them. So the handlers registered for
+every event of one call must be exactly those of botocore and aiobotocore, told by identity: one more, one
+less or an unknown one of a newer botocore, and the call is passed on.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ if TYPE_CHECKING:
     from greenlang_async_storage.fastpath._mixin import FastPathMixin
 
 _EVENTS = (
-    "provide-client-params", "before-parameter-build", "before-endpoint-resolution", "before-call", "request-created",
-    "choose-signer", "before-sign", "before-send", "response-received", "before-parse", "needs-retry", "after-call",
-    "after-call-error",
+    "provide-client-params", "before-parameter-build", "before-endpoint-resolution", "before-call",
+    "request-created", "choose-signer", "before-sign", "before-send", "response-received", "before-parse",
+    "needs-retry", "after-call", "after-call-error",
 )  # fmt: skip
 
 # Functions of botocore.handlers whose effect on the compiled operations is reproduced, or known to be none.
 _EMULATED = frozenset(
     {
         "generate_idempotent_uuid", "_handle_request_validation_mode_member", "validate_bucket_name",
-        "remove_bucket_from_url_paths_from_model", "set_list_objects_encoding_type_url", "handle_copy_source_param",
-        "validate_ascii_metadata", "sse_md5", "copy_source_sse_md5", "convert_body_to_file_like_object",
-        "customize_endpoint_resolver_builtins", "add_recursion_detection_header", "add_expect_header",
-        "escape_xml_payload", "inject_api_version_header_if_needed", "add_retry_headers",
-        "set_operation_specific_signer", "_set_auth_scheme_preference_signer", "remove_arn_from_signing_path",
+        "remove_bucket_from_url_paths_from_model", "set_list_objects_encoding_type_url",
+        "handle_copy_source_param", "validate_ascii_metadata", "sse_md5", "copy_source_sse_md5",
+        "convert_body_to_file_like_object", "customize_endpoint_resolver_builtins",
+        "add_recursion_detection_header", "add_expect_header", "escape_xml_payload",
+        "inject_api_version_header_if_needed", "add_retry_headers", "set_operation_specific_signer",
+        "_set_auth_scheme_preference_signer", "remove_arn_from_signing_path",
         "_set_extra_headers_for_unsigned_request", "handle_expires_header", "_handle_200_error",
         "_update_status_code", "decode_list_object_v2", "decode_list_object_versions",
     }
@@ -83,7 +84,10 @@ class Handlers:
     _metadata: dict[str, object] | None = None
 
     async def success_metadata(self, operation_model: object) -> Mapping[str, object]:
-        """What the standard retry handler adds to the metadata of a first answer: `MaxAttemptsReached`, or nothing."""
+        """
+        What the standard retry handler adds to the metadata of a first answer: `MaxAttemptsReached`, or
+        nothing.
+        """
         if self._metadata is None:
             parsed: dict[str, Any] = {}
             if self.needs_retry is not None:
@@ -97,7 +101,10 @@ class Handlers:
 
 
 def audit(client: FastPathMixin, operation: str) -> Handlers:
-    """The stateful handlers of *operation*, or the reason that *client* has handlers that are not botocore's own."""
+    """
+    The stateful handlers of *operation*, or the reason that *client* has handlers that are not botocore's
+    own.
+    """
     found = Handlers()
     try:
         for event in _EVENTS:
@@ -129,7 +136,8 @@ def _builtin_emitter() -> Any:
     emitter = HierarchicalEmitter()
     for event, handler, *_section in botocore.handlers.BUILTIN_HANDLERS:
         native = aiobotocore.hooks._HANDLER_MAPPING.get(handler, handler)
-        # Others (moto) append to this list too; botocore's own methods serve documentation and other services.
+        # Others (moto) append to this list too; botocore's own methods serve documentation and other
+        # services.
         if type(native) is FunctionType and is_native(native):
             emitter.register(event, native)
     return emitter
@@ -167,5 +175,7 @@ def _keep(client: FastPathMixin, found: Handlers, name: str, handler: Any, owner
             found.limiter = owner
         case "AioRequestSigner.handler" if owner is not client._request_signer:
             raise PassOn(Reason.HANDLERS)
-        case "UserAgentString.rebuild_and_replace_user_agent_handler" if owner is not client._user_agent_creator:
+        case "UserAgentString.rebuild_and_replace_user_agent_handler" if (
+            owner is not client._user_agent_creator
+        ):
             raise PassOn(Reason.HANDLERS)

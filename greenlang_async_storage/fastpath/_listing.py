@@ -1,9 +1,10 @@
 """
 The quick reader of listings: regular expressions over the whole document, for the plain form servers send.
 
-It recognises a subset of XML in which nothing can be ambiguous and must consume the document from its first byte to
-its last; for anything else (attributes, comments, CDATA, unusual characters or references, nesting it has no use for)
-it gives up and the XML parser reads the document. What it returns is what that reading would return.
+It recognises a subset of XML in which nothing can be ambiguous and must consume the document from its first
+byte to its last; for anything else (attributes, comments, CDATA, unusual characters or references, nesting it
+has no use for) it gives up and the XML parser reads the document. What it returns is what that reading would
+return.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _REFERENCE = re.compile("&(?:amp|lt|gt|quot|apos|#(?:x[0-9A-Fa-f]{1,6}|[0-9]{1,7
 _NAMED = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'"}
 
 MAX_LAYOUTS = 8
-"""Different sequences of elements remembered per kind of entry; documents with more are read by the XML parser."""
+"""
+Different sequences of elements remembered per kind of entry; documents with more are read by the XML parser.
+"""
 _MAX_ENTRY_TOKENS = 64
 
 _Step = tuple[int, str, Conversion]
@@ -46,7 +49,7 @@ class _NotPlainError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The elements of one entry in their order: a pattern for all entries alike, and what to make of its groups."""
+    """The elements of an entry in order: a pattern for all entries alike, and what its groups are."""
 
     pattern: re.Pattern[str]
     steps: tuple[_Step, ...]
@@ -157,7 +160,7 @@ class _Reading:
 
 
 def _resolve_references(document: str) -> dict[str, str]:
-    """Every reference in *document* with its character; not plain when one is unknown or not allowed by XML."""
+    """Every reference in *document* with its character; not plain when XML does not know one."""
     ampersands = document.count("&")
     if not ampersands:
         return {}
@@ -170,7 +173,12 @@ def _resolve_references(document: str) -> dict[str, str]:
 def _numbered(reference: str) -> str:
     digits = reference[2:-1]
     code = int(digits[1:], 16) if digits[0] == "x" else int(digits)
-    if code in (0x9, 0xA, 0xD) or 0x20 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD or 0x10000 <= code <= 0x10FFFF:
+    if (
+        code in (0x9, 0xA, 0xD)
+        or 0x20 <= code <= 0xD7FF
+        or 0xE000 <= code <= 0xFFFD
+        or 0x10000 <= code <= 0x10FFFF
+    ):
         return chr(code)
     raise _NotPlainError
 
@@ -234,7 +242,9 @@ def _learn(member: Field, document: str, position: int) -> _Layout:
     )
 
 
-def _learn_child(learner: _Learner, reader: StructureReader, tokens: list[tuple[bool, str]], index: int) -> int:
+def _learn_child(
+    learner: _Learner, reader: StructureReader, tokens: list[tuple[bool, str]], index: int
+) -> int:
     closing, tag = tokens[index]
     if closing:
         raise _NotPlainError

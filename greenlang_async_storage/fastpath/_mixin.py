@@ -52,7 +52,8 @@ class FastPathMixin:
         self.meta.events.register("before-send.s3", _retry.before_send)
 
     async def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any:
-        following: Callable[..., Any] = super()._make_api_call  # type: ignore[misc] - the next base is AioBaseClient
+        # The next base is AioBaseClient, which mypy cannot know.
+        following: Callable[..., Any] = super()._make_api_call  # type: ignore[misc]
         try:
             request = await self._fastpath.request(self, operation_name, api_params, following)
         except PassOn as signal:
@@ -68,7 +69,7 @@ class FastPathMixin:
 
 
 def _install_transport(endpoint: Any) -> Reason:
-    """Put our transport in place of aiobotocore's default one; the reason to give where that was not possible."""
+    """Put our transport in place of aiobotocore's default session; the reason where that cannot be."""
     session = endpoint.http_session
     if type(endpoint) is not AioEndpoint or type(session) is not AIOHTTPSession:
         return Reason.SESSION
@@ -119,14 +120,15 @@ async def _exchange(client: FastPathMixin, request: Request) -> dict[str, Any] |
     except HTTPClientError as error:
         wire.close()
         if operation.streams:
-            # aiobotocore reads the text of a refused GetObject after its retry rules; so its failure is final.
+            # aiobotocore reads the text of a refused GetObject after its retry rules; so its failure is
+            # final.
             raise
         answer.error = error
         return answer
     except BaseException:
         wire.close()
         raise
-    return await _read(client, request, answer, wire.status, headers, body)
+    return await _read(client, request, answer, status=wire.status, headers=headers, body=body)
 
 
 async def _streamed(
@@ -153,20 +155,16 @@ async def _read(
     client: FastPathMixin,
     request: Request,
     answer: _retry.FirstAnswer,
+    *,
     status: int,
     headers: dict[str, str],
     body: bytes,
 ) -> dict[str, Any] | _retry.FirstAnswer:
     operation = request.operation
-    if 200 <= status < 300:
-        try:
-            parsed = operation.reply.head(status, headers)
-            operation.reply.body(status, body, parsed, decode_keys=request.draft.decode_keys)
-        except Exception:  # noqa: BLE001 - an odd or broken reply is botocore's to judge
-            pass
-        else:
-            await _succeeded(request, parsed)
-            return parsed
+    parsed = _parsed(request, status, headers, body) if 200 <= status < 300 else None
+    if parsed is not None:
+        await _succeeded(request, parsed)
+        return parsed
     body = safe_for_botocore(body)
     refusal = await plain_refusal(client, operation, status, headers, body)
     if refusal is not None:
@@ -175,6 +173,16 @@ async def _read(
         raise error(refusal, operation.name)
     answer.response = _retry.received(f"{request.target.url}{request.path}", status, headers, body, None)
     return answer
+
+
+def _parsed(request: Request, status: int, headers: dict[str, str], body: bytes) -> dict[str, Any] | None:
+    reply = request.operation.reply
+    try:
+        parsed = reply.head(status, headers)
+        reply.body(status, body, parsed, decode_keys=request.draft.decode_keys)
+    except Exception:  # noqa: BLE001 - an odd or broken reply is botocore's to judge
+        return None
+    return parsed
 
 
 async def _succeeded(request: Request, parsed: dict[str, Any]) -> None:

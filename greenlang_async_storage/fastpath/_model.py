@@ -18,22 +18,21 @@ from greenlang_async_storage.fastpath._xml import BodyWriter, compile_writer
 
 OPERATIONS = frozenset(
     {
-        "GetObject", "HeadObject", "PutObject", "DeleteObject", "DeleteObjects", "CopyObject", "ListObjectsV2",
-        "ListObjectVersions", "CreateMultipartUpload", "UploadPart", "UploadPartCopy", "CompleteMultipartUpload",
-        "AbortMultipartUpload", "ListParts", "ListMultipartUploads", "GetObjectTagging", "PutObjectTagging",
-        "HeadBucket",
+        "GetObject", "HeadObject", "PutObject", "DeleteObject", "DeleteObjects", "CopyObject",
+        "ListObjectsV2", "ListObjectVersions", "CreateMultipartUpload", "UploadPart", "UploadPartCopy",
+        "CompleteMultipartUpload", "AbortMultipartUpload", "ListParts", "ListMultipartUploads",
+        "GetObjectTagging", "PutObjectTagging", "HeadBucket",
     }
 )  # fmt: skip
 
 # The tables that botocore keeps as registrations of its handlers; the audit of handlers holds them to it.
 _ENCODED_LISTINGS = frozenset({"ListObjectsV2", "ListObjectVersions"})
 _COPIES = frozenset({"CopyObject", "UploadPartCopy"})
-_ASCII_METADATA = frozenset({"CopyObject", "PutObject", "CreateMultipartUpload"})
 _ESCAPED_BODIES = frozenset({"DeleteObjects"})
 _SSE_KEYS = frozenset(
     {
-        "HeadObject", "GetObject", "PutObject", "CopyObject", "CreateMultipartUpload", "UploadPart", "UploadPartCopy",
-        "CompleteMultipartUpload",
+        "HeadObject", "GetObject", "PutObject", "CopyObject", "CreateMultipartUpload", "UploadPart",
+        "UploadPartCopy", "CompleteMultipartUpload",
     }
 )  # fmt: skip
 
@@ -82,7 +81,6 @@ class Operation:
     sse_prefixes: tuple[str, ...]
     encodes_keys: bool
     quotes_source: bool
-    ascii_metadata: bool
     checksum_member: str | None
     checksum_header: str | None
     checksum_required: bool
@@ -95,7 +93,10 @@ _compiled: weakref.WeakKeyDictionary[Any, dict[str, Operation]] = weakref.WeakKe
 
 
 def operation(service_model: Any, serializer: RestXMLSerializer, name: str) -> Operation:
-    """The compiled operation, made at its first use per service model. PassOn when this model cannot be compiled."""
+    """
+    The compiled operation, made at its first use per service model. PassOn when this model cannot be
+    compiled.
+    """
     table = _compiled.setdefault(service_model, {})
     found = table.get(name)
     if found is None:
@@ -136,7 +137,6 @@ def _compile(model: Any, serializer: RestXMLSerializer) -> Operation:
         sse_prefixes=_sse_prefixes(name),
         encodes_keys=name in _ENCODED_LISTINGS,
         quotes_source=name in _COPIES,
-        ascii_metadata=name in _ASCII_METADATA,
         checksum_member=member,
         checksum_header=shape.members[member].serialization.get("name") if member else None,
         checksum_required=bool(model.http_checksum_required or checksum.get("requestChecksumRequired")),

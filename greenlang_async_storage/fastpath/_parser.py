@@ -31,8 +31,8 @@ class ReplyParser:
     """
     The parser of one operation's successful replies, compiled from its output shape.
 
-    It raises for every reply that is not plainly what the model promises (OddReplyError, and what conversions and
-    the XML reader raise); such a reply is botocore's to judge.
+    It raises for every reply that is not plainly what the model promises (OddReplyError, and what conversions
+    and the XML reader raise); such a reply is botocore's to judge.
     """
 
     __slots__ = ("_decoded", "_headers", "_is_bytes", "_maps", "_payload", "_reader", "_root_only_on_200")
@@ -48,7 +48,10 @@ class ReplyParser:
             location = member.serialization.get("location")
             wire = member.serialization.get("name", name).lower()
             if location == "header":
-                self._headers[wire] = (name, timestamp if member.type_name == "timestamp" else scalar_conversion(member))
+                self._headers[wire] = (
+                    name,
+                    timestamp if member.type_name == "timestamp" else scalar_conversion(member),
+                )
             elif location == "headers":
                 self._maps.append((name, wire))
         body_shape = shape if self._payload is None else shape.members[self._payload]
@@ -72,7 +75,9 @@ class ReplyParser:
                 parsed[member] = convert(value)
         for member, prefix in self._maps:
             size = len(prefix)
-            parsed[member] = {name[size:]: value for name, value in headers.items() if name.startswith(prefix)}
+            parsed[member] = {
+                name[size:]: value for name, value in headers.items() if name.startswith(prefix)
+            }
         if "Expires" in parsed:
             parsed["ExpiresString"] = headers["expires"]
         return parsed
@@ -103,9 +108,7 @@ class ReplyParser:
         return reader.read(root)
 
 
-def _decode(
-    members: dict[str, Any], top: tuple[str, ...], nested: tuple[tuple[str, str], ...]
-) -> None:
+def _decode(members: dict[str, Any], top: tuple[str, ...], nested: tuple[tuple[str, str], ...]) -> None:
     for name in top:
         if name in members:
             members[name] = unquote_plus(members[name])

@@ -13,8 +13,8 @@ class Payload:
     """
     Bytes for `Body=` of PutObject and UploadPart that need not be hashed again to be signed.
 
-    *data* is not copied and must not change before the call has returned. A wrong *sha256_hex* is refused by the
-    server, never by us. A call that the fast path passes on gets the plain bytes.
+    *data* is not copied and must not change before the call has returned. A wrong *sha256_hex* is refused by
+    the server, never by us. A call that the fast path passes on gets the plain bytes.
     """
 
     __slots__ = ("data", "sha256_hex")

@@ -16,7 +16,7 @@ _NOT_XML = b"<"
 
 
 class ReplyTooLargeError(ResponseParserError):  # type: ignore[misc]
-    """A reply that should be a short document was longer than the limit; it was not read further, nor retried."""
+    """A reply that should be a short document passed the limit; not read further, nor retried."""
 
 
 async def read_document(wire: WireResponse, headers: dict[str, str], operation: str) -> bytes:
@@ -52,7 +52,7 @@ def decode_headers(received: list[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def safe_for_botocore(body: bytes) -> bytes:
-    """*body*, or, when reading it could cost more than its length, a body that botocore finds to be no XML."""
+    """*body*, or no XML where reading it as XML could cost more than its length."""
     if body:
         try:
             check_document(body)
@@ -61,5 +61,3 @@ def safe_for_botocore(body: bytes) -> bytes:
         except expat.ExpatError:
             pass
     return body
-
-

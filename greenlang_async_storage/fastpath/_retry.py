@@ -1,10 +1,12 @@
 """
-What follows a first answer that is not a plain success: botocore's own machinery, with that answer in its hands.
+What follows a first answer that is not a plain success: botocore's own machinery, with that answer in its
+hands.
 
-The compiled call makes the first attempt. For anything but the answers it knows, the original call is run from the
-start with one difference: when it comes to sending its first attempt, it gets the answer (or the error) that has
-already come. Parsing, retry decision, quota, rate limiter, waiting, redirects and later attempts are then botocore's,
-so the number of requests on the wire and all counters are the same as without us.
+The compiled call makes the first attempt. For anything but the answers it knows, the original call is run
+from the start with one difference: when it comes to sending its first attempt, it gets the answer (or the
+error) that has already come. Parsing, retry decision, quota, rate limiter, waiting, redirects and later
+attempts are then botocore's, so the number of requests on the wire and all counters are the same as without
+us.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ def before_send(event_name: str, **_: object) -> AioAWSResponse | None:
 
 
 def received(url: str, status: int, headers: dict[str, str], body: bytes, raw: object) -> AioAWSResponse:
-    """A response as aiobotocore's own session returns it, its body already read unless *raw* still streams."""
+    """A response as aiobotocore's session returns it, its body read unless *raw* still streams."""
     response = AioAWSResponse(url, status, headers, raw)
     if raw is None:
         response._content = body

@@ -1,4 +1,4 @@
-"""Parameters of a call into the parts of its request, as botocore's handlers and serializer would make them."""
+"""Parameters of a call into the parts of its request, as botocore's handlers and serializer do."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ class Draft:
 
 
 def serialize(operation: Operation, parameters: dict[str, Any], config: Any) -> Draft:
-    """The draft for *parameters*, which are not changed. PassOn for everything botocore might refuse or treat apart."""
+    """
+    The draft for *parameters*, which are not changed. PassOn for everything botocore might refuse or treat
+    apart.
+    """
     parameters, decode_keys = _complete(operation, parameters, config)
     if not operation.required <= parameters.keys():
         raise PassOn(Reason.PARAMETERS)
@@ -67,21 +70,23 @@ def serialize(operation: Operation, parameters: dict[str, Any], config: Any) -> 
         elif place is Place.QUERY:
             query.append(f"{member.name}={_quoted(member.convert(value) or '', _QUERY_SAFE)}")
         elif place is Place.METADATA:
-            _add_metadata(operation, member.name, value, headers)
-        elif place is Place.XML:
-            body = _document(operation, value)
-        elif value is None:
-            raise PassOn(Reason.PARAMETERS)
+            _add_metadata(member.name, value, headers)
         else:
-            body = value
-    return Draft(bucket, key if operation.has_key else None, "&".join(query), headers, body, parameters, decode_keys)
+            body = _body(operation, place, value)
+    return Draft(
+        bucket, key if operation.has_key else None, "&".join(query), headers, body, parameters, decode_keys
+    )
 
 
 def _complete(operation: Operation, parameters: dict[str, Any], config: Any) -> tuple[dict[str, Any], bool]:
-    """*parameters* with what the handlers of `before-parameter-build` add; a copy when there is anything to add."""
+    """*parameters* with what `before-parameter-build` adds; a copy when there is anything to add."""
     added: dict[str, Any] = {}
     mode = operation.validation_member
-    if mode is not None and mode not in parameters and config.response_checksum_validation == "when_supported":
+    if (
+        mode is not None
+        and mode not in parameters
+        and config.response_checksum_validation == "when_supported"
+    ):
         added[mode] = "ENABLED"
     decode_keys = operation.encodes_keys and "EncodingType" not in parameters
     if decode_keys:
@@ -114,7 +119,7 @@ def _customer_key(key: Any) -> tuple[str, str]:
     return base64.b64encode(raw).decode(), base64.b64encode(digest).decode()
 
 
-def _add_metadata(operation: Operation, prefix: str, metadata: Any, headers: dict[str, str]) -> None:
+def _add_metadata(prefix: str, metadata: Any, headers: dict[str, str]) -> None:
     if type(metadata) is not dict:
         raise PassOn(Reason.PARAMETERS)
     for name, value in metadata.items():
@@ -127,9 +132,11 @@ def _add_metadata(operation: Operation, prefix: str, metadata: Any, headers: dic
         headers[full] = _visible(value)
 
 
-def _document(operation: Operation, value: Any) -> bytes:
-    if operation.write_body is None:
+def _body(operation: Operation, place: Place, value: Any) -> Any:
+    if value is None:
         raise PassOn(Reason.PARAMETERS)
+    if place is Place.BODY or operation.write_body is None:
+        return value
     try:
         body = operation.write_body(value)
     except UnicodeEncodeError as error:

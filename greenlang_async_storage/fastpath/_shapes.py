@@ -1,10 +1,10 @@
-"""Readers of XML elements, compiled from the model's output shapes; the results are those of botocore's parser."""
+"""Readers of XML elements, compiled from the model's output shapes: botocore's results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
-from xml.etree import ElementTree as ET  # noqa: S405 - types only; documents are read in _xml.py
+from xml.etree import ElementTree as ET
 
 from greenlang_async_storage.fastpath._times import timestamp
 
@@ -62,7 +62,7 @@ class StructureReader:
         return not self.fields
 
     def read(self, element: Iterable[ET.Element]) -> dict[str, Any]:
-        """The members found among the children of *element*; OddReplyError where botocore's result would be odd."""
+        """The members among the children of *element*; OddReplyError where botocore's result is odd."""
         parsed: dict[str, Any] = {}
         by_tag = self._by_tag
         for child in element:

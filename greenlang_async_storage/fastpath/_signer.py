@@ -14,18 +14,12 @@ from hashlib import sha256
 from typing import NamedTuple
 
 import botocore.auth
-import botocore.crt
-from botocore.auth import AUTH_TYPE_MAPS
-
-from greenlang_async_storage.fastpath._conditions import PassOn, Reason
 
 EMPTY_SHA256 = sha256(b"").hexdigest()
 UNSIGNED = botocore.auth.UNSIGNED_PAYLOAD
 UNSIGNED_TRAILER = botocore.auth.STREAMING_UNSIGNED_PAYLOAD_TRAILER
 _UNSIGNED_HEADERS = frozenset(botocore.auth.SIGNED_HEADERS_BLACKLIST)
 _MAX_KEYS = 16
-_CRT_CLASS = "CrtS3SigV4Auth"
-_KNOWN_CLASSES = frozenset({"S3SigV4Auth", _CRT_CLASS})
 
 
 class Keys(NamedTuple):
@@ -57,14 +51,6 @@ clock = _Clock()
 _signing_keys: dict[tuple[str, str, str, str], bytes] = {}
 
 
-def uses_crt() -> bool:
-    """Whether botocore would sign by the CRT. PassOn when neither of its two S3 signers is in place."""
-    name = AUTH_TYPE_MAPS["s3v4"].__name__
-    if name not in _KNOWN_CLASSES:
-        raise PassOn(Reason.SIGNATURE)
-    return name == _CRT_CLASS
-
-
 def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
     found = _signing_keys.get((secret, day, region, service))
     if found is None:
@@ -82,13 +68,14 @@ def sign(
     path: str,
     query: str,
     headers: dict[str, str],
+    *,
     payload_hash: str,
     keys: Keys,
     region: str,
     service: str,
 ) -> None:
     """
-    Add date, token, payload hash and `authorization` to *headers*, whose names are lower-case and hold `host`.
+    Add date, token, payload hash and `authorization` to *headers*: lower-case names, `host` among them.
 
     *path* and *query* are as they are sent, already percent-encoded.
     """
@@ -100,14 +87,16 @@ def sign(
     names = sorted(headers.keys() - _UNSIGNED_HEADERS)
     signed = ";".join(names)
     canonical_headers = "".join([f"{name}:{_trimmed(headers[name])}\n" for name in names])
-    request = f"{method}\n{path}\n{_canonical_query(query)}\n{canonical_headers}\n{signed}\n{payload_hash}"
+    canonical_query = _canonical_query(query) if query else ""
+    request = f"{method}\n{path}\n{canonical_query}\n{canonical_headers}\n{signed}\n{payload_hash}"
     day = stamp[:8]
     scope = f"{day}/{region}/{service}/aws4_request"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
     key = _signing_key(keys.secret_key, day, region, service)
     signature = hmac.digest(key, text.encode(), "sha256").hex()
+    who = f"{keys.access_key}/{scope}"
     headers["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={keys.access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
+        f"AWS4-HMAC-SHA256 Credential={who}, SignedHeaders={signed}, Signature={signature}"
     )
 
 
@@ -116,15 +105,18 @@ def _trimmed(value: str) -> str:
 
 
 def _canonical_query(query: str) -> str:
-    if not query:
-        return ""
     pairs = [pair.partition("=") for pair in query.split("&")]
     pairs.sort(key=lambda pair: (pair[0], pair[2]))
     return "&".join([f"{name}={value}" for name, _, value in pairs])
 
 
 def signs_payload(
-    s3_options: Mapping[str, object] | None, *, secure: bool, streams: bool, checksum_header: str, headers: Mapping[str, str]
+    s3_options: Mapping[str, object] | None,
+    *,
+    secure: bool,
+    streams: bool,
+    checksum_header: str,
+    headers: Mapping[str, str],
 ) -> bool:
     """Whether the hash of the body is signed, or `UNSIGNED-PAYLOAD`: botocore's rule for S3."""
     chosen = s3_options.get("payload_signing_enabled") if s3_options else None

@@ -17,7 +17,9 @@ class Statistics:
     operations: Mapping[str, int]
     """The same by operation name."""
     handed_over: int
-    """Of the compiled calls, those whose first answer botocore then handled: retries, redirects, rare errors."""
+    """
+    Of the compiled calls, those whose first answer botocore then handled: retries, redirects, rare errors.
+    """
     passed_on: Mapping[str, int]
     """Calls that went to botocore untouched, by reason."""
 

@@ -44,7 +44,10 @@ class CheckedBody(StreamingChecksumBody):  # type: ignore[misc]
     """The same, with the check of the checksum that came in the headers at the end of the body."""
 
     async def read(self, amt: int | None = None) -> bytes:
-        """At most *amt* bytes, all of the rest without it; FlexibleChecksumError at the end of a body that differs."""
+        """
+        At most *amt* bytes, all of the rest without it; FlexibleChecksumError at the end of a body that
+        differs.
+        """
         base = StreamingBody if getattr(self, _UNCHECKED, False) else StreamingChecksumBody
         data: bytes = await base.read(self, amt)
         return data
@@ -63,7 +66,10 @@ class CheckedBody(StreamingChecksumBody):  # type: ignore[misc]
         return data
 
     def disable_validation(self) -> None:
-        """Leave the checksum to the caller, who verifies it; the length is still checked. Call it before any read."""
+        """
+        Leave the checksum to the caller, who verifies it; the length is still checked. Call it before any
+        read.
+        """
         setattr(self, _UNCHECKED, True)
 
     def _check(self, data: Buffer, *, ended: bool) -> None:
@@ -79,7 +85,7 @@ class CheckedBody(StreamingChecksumBody):  # type: ignore[misc]
 def streamed_body(
     raw: RawResponse, wire: WireResponse, length: str | None, algorithm: str | None, expected: str | None
 ) -> PlainBody | CheckedBody:
-    """The body of the installed aiobotocore for *raw*, which reads *wire*, with the check botocore would make."""
+    """The installed aiobotocore's body for *raw*, which reads *wire*, with botocore's check."""
     body: Untyped
     if algorithm is None:
         body = PlainBody(raw, length)

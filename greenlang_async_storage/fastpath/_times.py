@@ -16,8 +16,8 @@ class _Zone:
     """
     The time zone object botocore's parser puts into the timestamps of this process.
 
-    On a machine whose local time is UTC it is dateutil's local zone, elsewhere dateutil's UTC; so it is taken from that
-    parser, and again after `time.tzset()`.
+    On a machine whose local time is UTC it is dateutil's local zone, elsewhere dateutil's UTC; so it is taken
+    from that parser, and again after `time.tzset()`.
     """
 
     __slots__ = ("info", "names")
@@ -36,11 +36,18 @@ _zone = _Zone()
 
 
 def timestamp(text: str) -> datetime.datetime:
-    """What botocore's `parse_timestamp` gives for *text*; ValueError and the like exactly when it raises them."""
+    """What botocore's `parse_timestamp` gives for *text*; it raises exactly when that raises."""
     if time.tzname is not _zone.names:
         _zone.renew()
-    # `YYYY-mm-ddTHH:MM:SS.mmmZ`, and no date by weeks; what stands between these marks is checked by the conversion.
-    if len(text) == 24 and text[4:6] in _BEFORE_MONTH and text[10] == "T" and text[19] == "." and text[23] == "Z":
+    # `YYYY-mm-ddTHH:MM:SS.mmmZ`, and no date by weeks; what stands between these marks is checked by the
+    # conversion.
+    if (
+        len(text) == 24
+        and text[4:6] in _BEFORE_MONTH
+        and text[10] == "T"
+        and text[19] == "."
+        and text[23] == "Z"
+    ):
         try:
             return _from_iso(text).replace(tzinfo=_zone.info)
         except ValueError:

@@ -27,7 +27,10 @@ class WireResponse(Protocol):
     """As received, in order; names lower-cased."""
 
     async def read(self, size: int = -1) -> bytes:
-        """The next bytes of the body: all of the rest when *size* is negative, else at most *size*; `b""` at the end."""
+        """
+        The next bytes of the body: all of the rest when *size* is negative, else at most *size*; `b""` at the
+        end.
+        """
         ...
 
     async def readinto(self, buffer: memoryview) -> int:
@@ -59,8 +62,8 @@ class Transport(Protocol):
         """
         The response to one request, as soon as its head has arrived.
 
-        *target* is the path and query exactly as signed. *headers* are sent as given (Host, Content-Length and
-        Expect included when wanted); *content_length* tells how many bytes of a file object to send.
+        *target* is the path and query exactly as signed. *headers* are sent as given (Host, Content-Length
+        and Expect included when wanted); *content_length* tells how many bytes of a file object to send.
         Errors are the botocore classes aiobotocore's own session raises.
         """
         ...

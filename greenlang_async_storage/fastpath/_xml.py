@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from xml.etree import ElementTree as ET  # noqa: S405 - read only after `check_document`
+from xml.etree import ElementTree as ET
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
@@ -12,7 +12,12 @@ from greenlang_async_storage.fastpath._conditions import PassOn, Reason
 
 MAX_DEPTH = 32
 """Elements within elements; S3's replies have five."""
-_TEXT_TYPES: Mapping[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "long": (int,), "boolean": (bool,)}
+_TEXT_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "long": (int,),
+    "boolean": (bool,),
+}
 
 BodyWriter = Callable[[Any], bytes]
 _Writer = Callable[[list[str], str, Any], None]
@@ -60,7 +65,10 @@ def parse_document(document: bytes) -> ET.Element:
 
 
 def compile_writer(shape: Any) -> BodyWriter:
-    """A function from the parameter to the document botocore would send. PassOn for values botocore would refuse."""
+    """
+    A function from the parameter to the document botocore would send. PassOn for values botocore would
+    refuse.
+    """
     write = _structure(shape)
     name = shape.serialization["name"]
 
@@ -102,7 +110,10 @@ def _structure(shape: Any) -> _Writer:
     members = {
         name: (each.serialization.get("name", name), _writer(each)) for name, each in shape.members.items()
     }
-    if any(each.serialization.get("xmlAttribute") for each in shape.members.values()) or shape.is_tagged_union:
+    if (
+        any(each.serialization.get("xmlAttribute") for each in shape.members.values())
+        or shape.is_tagged_union
+    ):
         return _unsupported
 
     def structure(out: list[str], name: str, value: Any) -> None:

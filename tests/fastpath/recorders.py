@@ -7,7 +7,7 @@ import io
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiobotocore.session
@@ -85,7 +85,7 @@ class RecordingSession:
         self.default = Reply()
         self.wires: list[CannedWire] = []
 
-    async def __aenter__(self) -> RecordingSession:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -130,7 +130,13 @@ class RecordingSession:
         url = f"{origin.scheme}://{host}{target}"
         assert urlsplit(url).hostname == origin.host
         assert origin.port == (urlsplit(url).port or {"http": 80, "https": 443}[origin.scheme])
-        data = b"" if body is None else bytes(body) if isinstance(body, bytes | bytearray | memoryview) else body.read()
+        data = (
+            b""
+            if body is None
+            else bytes(body)
+            if isinstance(body, bytes | bytearray | memoryview)
+            else body.read()
+        )
         if "content-length" in fields:
             assert int(fields["content-length"]) == len(data)
         if content_length is not None:
@@ -200,7 +206,9 @@ class Twins:
 def redirects(client: Any) -> dict[str, str]:
     """Where botocore's redirector sends the calls for a bucket."""
     handlers = client.meta.events._emitter._handlers.prefix_search("before-endpoint-resolution.s3")
-    found: dict[str, str] = next(each.__self__._cache for each in handlers if each.__name__ == "redirect_from_cache")
+    found: dict[str, str] = next(
+        each.__self__._cache for each in handlers if each.__name__ == "redirect_from_cache"
+    )
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -26,12 +26,22 @@ def _mostly(usual: st.SearchStrategy[str], *odd: str) -> st.SearchStrategy[str]:
 
 _iso = _mostly(
     st.sampled_from(["2026-03-01T12:00:00.000Z", "2026-02-28T23:59:59Z", "2020-02-29T00:00:00.123456Z"]),
-    "2026-03-01T12:00:00+01:00", "2026-03-01", "2026-13-01T12:00:00.000Z", "0", "1700000000", "yesterday", "",
-)  # fmt: skip
+    "2026-03-01T12:00:00+01:00",
+    "2026-03-01",
+    "2026-13-01T12:00:00.000Z",
+    "0",
+    "1700000000",
+    "yesterday",
+    "",
+)
 _http_date = _mostly(
     st.sampled_from(["Wed, 12 Oct 2009 17:50:00 GMT", "Sun, 22 Nov 2026 23:01:59 GMT"]),
-    "Sunday, 06-Nov-94 08:49:37 GMT", "0", "-1", "never", "2026-03-01T12:00:00.000Z",
-)  # fmt: skip
+    "Sunday, 06-Nov-94 08:49:37 GMT",
+    "0",
+    "-1",
+    "never",
+    "2026-03-01T12:00:00.000Z",
+)
 _numbers = _mostly(st.integers(0, 1 << 50).map(str), "-1", " 7", "007", "1_0", "x", "")
 _flags = _mostly(st.sampled_from(["true", "false"]), "True", "1", "")
 
@@ -63,7 +73,7 @@ def _children(shape: Any) -> st.SearchStrategy[list[Node]]:
                 parts.append(st.lists(_node(tag, inner), max_size=4))
             else:
                 item = inner.serialization.get("name", "member")
-                parts.append(st.lists(_node(item, inner), max_size=3).map(lambda rows, tag=tag: [(tag, rows)]))  # type: ignore[misc]
+                parts.append(st.lists(_node(item, inner), max_size=3).map(partial(_wrapped, tag)))
         else:
             parts.append(st.one_of(_node(tag, member).map(lambda node: [node]), st.just([])))
     parts.append(st.sampled_from([[], [], [("Stranger", "1")], [("Stranger", [("Inner", "2")])]]))
@@ -72,12 +82,13 @@ def _children(shape: Any) -> st.SearchStrategy[list[Node]]:
     return st.tuples(*parts).map(lambda groups: [node for group in groups for node in group])
 
 
+def _wrapped(tag: str, rows: list[Node]) -> list[Node]:
+    return [(tag, rows)]
+
+
 def _node(tag: str, shape: Any) -> st.SearchStrategy[Node]:
-    content: st.SearchStrategy[Any]
-    if shape.type_name == "structure":
-        content = _children(shape)
-    else:
-        content = _scalar(shape, _any_text)
+    is_structure = shape.type_name == "structure"
+    content: st.SearchStrategy[Any] = _children(shape) if is_structure else _scalar(shape, _any_text)
     return content.map(lambda value: (tag, value))
 
 
@@ -105,19 +116,53 @@ def _element(tag: str, content: Any, style: str, indent: str, attributes: str = 
     return f"<{tag}{attributes}>{comment}{inner}{feed}</{tag}>"
 
 
-STYLES = ("compact", "compact", "compact", "quoted", "short", "pretty", "bare", "plain root", "cdata", "comment")
+STYLES = (
+    "compact",
+    "compact",
+    "compact",
+    "quoted",
+    "short",
+    "pretty",
+    "bare",
+    "plain root",
+    "cdata",
+    "comment",
+)
 _CODES = (
-    "NoSuchKey", "NoSuchBucket", "NoSuchUpload", "AccessDenied", "PreconditionFailed", "InvalidObjectState",
-    "BucketAlreadyOwnedByYou", "ObjectNotInActiveTierError", "SlowDown", "InternalError", "RequestTimeout", "BadDigest",
-    "InvalidRange", "Throttling", "SignatureDoesNotMatch", "EncryptionTypeMismatch", "",
-)  # fmt: skip
+    "NoSuchKey",
+    "NoSuchBucket",
+    "NoSuchUpload",
+    "AccessDenied",
+    "PreconditionFailed",
+    "InvalidObjectState",
+    "BucketAlreadyOwnedByYou",
+    "ObjectNotInActiveTierError",
+    "SlowDown",
+    "InternalError",
+    "RequestTimeout",
+    "BadDigest",
+    "InvalidRange",
+    "Throttling",
+    "SignatureDoesNotMatch",
+    "EncryptionTypeMismatch",
+    "",
+)
 
 
 @st.composite
 def _error_body(draw: Callable[[st.SearchStrategy[Any]], Any]) -> bytes:
     nodes: list[Node] = [("Code", draw(st.sampled_from(_CODES))), ("Message", draw(_any_text))]
-    nodes += draw(st.sampled_from([[], [("Key", "k"), ("BucketName", "b")], [("StorageClass", "GLACIER")],
-                                   [("Detail", [("A", "1"), ("B", "2")])], [("Code", "Twice")]]))  # fmt: skip
+    nodes += draw(
+        st.sampled_from(
+            [
+                [],
+                [("Key", "k"), ("BucketName", "b")],
+                [("StorageClass", "GLACIER")],
+                [("Detail", [("A", "1"), ("B", "2")])],
+                [("Code", "Twice")],
+            ]
+        )
+    )
     nodes += draw(st.sampled_from([[], [("RequestId", "R"), ("HostId", "H")]]))
     style = draw(st.sampled_from(["plain root", "plain root", "bare", "compact", "pretty", "quoted"]))
     root = draw(st.sampled_from(["Error", "Error", "Error", "ErrorResponse", "Html"]))
@@ -125,10 +170,26 @@ def _error_body(draw: Callable[[st.SearchStrategy[Any]], Any]) -> bytes:
 
 
 _garbage = st.sampled_from(
-    [b"", b" ", b"\n", b"<html><body>Bad Gateway</body></html>", b"<Error", b"<Error></Error", b"not xml", b"\xff\xfe<a/>",
-     b"<a>&nbsp;</a>", b"<a>\x00</a>", b"<Error/>", b"<a><b></a></b>", b'<Error xmlns="x"/>', b"<a>]]></a>",
-     b"\xef\xbb\xbf<ListBucketResult></ListBucketResult>", b"<a></a><b></b>", b"{}"]
-)  # fmt: skip
+    [
+        b"",
+        b" ",
+        b"\n",
+        b"<html><body>Bad Gateway</body></html>",
+        b"<Error",
+        b"<Error></Error",
+        b"not xml",
+        b"\xff\xfe<a/>",
+        b"<a>&nbsp;</a>",
+        b"<a>\x00</a>",
+        b"<Error/>",
+        b"<a><b></a></b>",
+        b'<Error xmlns="x"/>',
+        b"<a>]]></a>",
+        b"\xef\xbb\xbf<ListBucketResult></ListBucketResult>",
+        b"<a></a><b></b>",
+        b"{}",
+    ]
+)
 
 
 @lru_cache(maxsize=64)
@@ -149,7 +210,11 @@ def replies(name: str) -> st.SearchStrategy[Reply]:
 
     @st.composite
     def draw(choose: Callable[[st.SearchStrategy[Any]], Any]) -> Reply:
-        status = choose(st.sampled_from([200] * 20 + [204, 206, 202, 300, 304, 307, 400, 403, 404, 409, 412, 416, 429, 500, 503]))
+        status = choose(
+            st.sampled_from(
+                [200] * 20 + [204, 206, 202, 300, 304, 307, 400, 403, 404, 409, 412, 416, 429, 500, 503]
+            )
+        )
         lines = _headers(choose, headers)
         if model.http["method"] == "HEAD" or status in (204, 304):
             return Reply(status, lines, b"")
@@ -178,19 +243,31 @@ def _headers(choose: Callable[[st.SearchStrategy[Any]], Any], known: dict[str, A
         shape = known[name]
         texts = _http_date if shape.type_name == "timestamp" else _scalar(shape, _header_text)
         lines.append((name, choose(texts)))
-    lines += choose(st.sampled_from([
-        [], [("x-amz-request-id", "RID"), ("x-amz-id-2", "HID")], [("x-amz-request-id", "RID")],
-        [("x-amzn-requestid", "RN")], [("x-amz-meta-a", "1"), ("x-amz-meta-b-c", "ü")], [("server", "x"), ("server", "y")],
-        [("expires", "never")], [("Expires", "Wed, 12 Oct 2009 17:50:00 GMT")],
-    ]))  # fmt: skip
+    lines += choose(
+        st.sampled_from(
+            [
+                [],
+                [("x-amz-request-id", "RID"), ("x-amz-id-2", "HID")],
+                [("x-amz-request-id", "RID")],
+                [("x-amzn-requestid", "RN")],
+                [("x-amz-meta-a", "1"), ("x-amz-meta-b-c", "ü")],
+                [("server", "x"), ("server", "y")],
+                [("expires", "never")],
+                [("Expires", "Wed, 12 Oct 2009 17:50:00 GMT")],
+            ]
+        )
+    )
     return lines
 
 
 def _checksum(choose: Callable[[st.SearchStrategy[Any]], Any], data: bytes) -> list[tuple[str, str]]:
     right = base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
     options: list[list[tuple[str, str]]] = [
-        [], [("x-amz-checksum-crc32", right)], [("x-amz-checksum-crc32", "AAAAAA==")],
+        [],
+        [("x-amz-checksum-crc32", right)],
+        [("x-amz-checksum-crc32", "AAAAAA==")],
         [("x-amz-checksum-crc32", "AAAAAA==-3"), ("x-amz-checksum-type", "COMPOSITE")],
-        [("x-amz-checksum-crc32", right), ("x-amz-checksum-sha256", "x-2")], [("x-amz-checksum-crc32", "no base64")],
-    ]  # fmt: skip
+        [("x-amz-checksum-crc32", right), ("x-amz-checksum-sha256", "x-2")],
+        [("x-amz-checksum-crc32", "no base64")],
+    ]
     return list(choose(st.sampled_from(options)))

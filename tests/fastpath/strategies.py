@@ -22,21 +22,29 @@ NAMES = sorted(OPERATIONS)
 _plain = st.text(alphabet=st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=24)
 _words = st.lists(_plain, min_size=1, max_size=3).map(" ".join)
 _odd = st.text(alphabet=st.characters(codec="utf-8"), max_size=12)
-_values = st.one_of(_plain, _plain, _plain, _words, st.sampled_from(["", "a, b", 'x="y"', "a  b", " a", "ü", "0"]))
-_texts = st.one_of(_plain, _odd, st.sampled_from(["a/b", "a b+c", "%41", "日本語", "a&b=c", "~-._", "/", "a//b", "?x=1", "#"]))
+_values = st.one_of(
+    _plain, _plain, _plain, _words, st.sampled_from(["", "a, b", 'x="y"', "a  b", " a", "ü", "0"])
+)
+_texts = st.one_of(
+    _plain,
+    _odd,
+    st.sampled_from(["a/b", "a b+c", "%41", "日本語", "a&b=c", "~-._", "/", "a//b", "?x=1", "#"]),
+)
 _keys = st.one_of(
     st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=20),
-    st.sampled_from(["k", "a/b/c.json", "/lead", "../x", "a b", "a+b", "ä/ö", "x?y", "tr/", "//", ".", "%2F", "a~b"]),
+    st.sampled_from(
+        ["k", "a/b/c.json", "/lead", "../x", "a b", "a+b", "ä/ö", "x?y", "tr/", "//", ".", "%2F", "a~b"]
+    ),
 )
 BUCKETS = ("plain-bucket", "dotted.bucket.name", "Upper_Case", "b2", "192.168.1.1")
 _times = st.datetimes(
     min_value=datetime.datetime(1980, 1, 1),  # noqa: DTZ001 - naive ones are part of the domain
     max_value=datetime.datetime(2100, 1, 1),  # noqa: DTZ001
-    timezones=st.sampled_from([None, datetime.UTC, datetime.timezone(datetime.timedelta(hours=-7, minutes=30))]),
+    timezones=st.sampled_from(
+        [None, datetime.UTC, datetime.timezone(datetime.timedelta(hours=-7, minutes=30))]
+    ),
 )
-_metadata = st.dictionaries(
-    st.text(alphabet="abcXYZ019-_.", min_size=1, max_size=8), _values, max_size=4
-)
+_metadata = st.dictionaries(st.text(alphabet="abcXYZ019-_.", min_size=1, max_size=8), _values, max_size=4)
 _sources = st.one_of(
     st.sampled_from(["src/key", "/src/k ü", "src/a b?versionId=x1", "src/a?b"]),
     st.builds(lambda key, version: {"Bucket": "src", "Key": key, **version}, _keys,
@@ -127,7 +135,9 @@ def _of(name: str, shape: Any) -> st.SearchStrategy[Any]:
     location = shape.serialization.get("location")
     match shape.type_name:
         case "string":
-            return st.sampled_from(shape.enum) if shape.enum else (_values if location == "header" else _texts)
+            return (
+                st.sampled_from(shape.enum) if shape.enum else (_values if location == "header" else _texts)
+            )
         case "integer" | "long":
             return st.one_of(st.integers(0, 10_000), st.just(-1), st.just(1 << 40))
         case "boolean":

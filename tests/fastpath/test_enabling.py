@@ -62,7 +62,9 @@ async def test_enabling_twice() -> None:
 @pytest.mark.asyncio
 async def test_an_aioboto3_session() -> None:
     """An `aioboto3.Session` is taken for the session inside; its own additions stay."""
-    aioboto3 = pytest.importorskip("aioboto3", reason="not part of the environment with the newest aiobotocore")
+    aioboto3 = pytest.importorskip(
+        "aioboto3", reason="not part of the environment with the newest aiobotocore"
+    )
     session = aioboto3.Session()
     fastpath.enable(session)
     async with session.client("s3", **DEFAULTS) as client:
@@ -85,7 +87,9 @@ def test_importing_costs_nothing() -> None:
         "found = {'aioboto3', 'aiobotocore', 'botocore', 'aiohttp'} & set(sys.modules); print(sorted(found))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert run.stdout.strip() == "[]"
 
 
@@ -148,7 +152,10 @@ async def test_credentials_are_read_on_every_call() -> None:
         client._request_signer._credentials = Refreshing()
         await client.head_object(**_KEY)
         await client.head_object(**_KEY)
-        used = [dict(sent.headers)["authorization"].partition("Credential=")[2].partition("/")[0] for sent in session.sent]
+        used = [
+            dict(sent.headers)["authorization"].partition("Credential=")[2].partition("/")[0]
+            for sent in session.sent
+        ]
         assert used == ["OTHER", "KEY1", "KEY2"]
         assert dict(session.sent[-1].headers)["x-amz-security-token"] == "token"
 

@@ -49,7 +49,9 @@ _METHODS = {
 @pytest_asyncio.fixture
 async def pair() -> AsyncIterator[Twins]:
     """Clients that try once."""
-    async with twins(endpoint_url="http://localhost:9000", config={"retries": {"total_max_attempts": 1}}) as made:
+    async with twins(
+        endpoint_url="http://localhost:9000", config={"retries": {"total_max_attempts": 1}}
+    ) as made:
         yield made
 
 
@@ -73,7 +75,9 @@ async def test_bombs(pair: Twins, operation: str, bomb: str, status: int) -> Non
     assert peak < 16 << 20
 
 
-@pytest.mark.parametrize("body", [b"<a>\xff\xfe</a>", b"\xc3\x28", b"<a>\xed\xa0\x80</a>", b"<Error><Code>\xff</Code></Error>"])
+@pytest.mark.parametrize(
+    "body", [b"<a>\xff\xfe</a>", b"\xc3\x28", b"<a>\xed\xa0\x80</a>", b"<Error><Code>\xff</Code></Error>"]
+)
 @pytest.mark.parametrize("status", [200, 404])
 async def test_bytes_that_are_no_utf8(pair: Twins, body: bytes, status: int) -> None:
     """Bad UTF-8 is a broken reply."""
@@ -109,7 +113,7 @@ async def test_documents_without_end(pair: Twins, operation: str, announced: str
         pair.fast_session.wires.append(wire)
         return wire
 
-    pair.fast_session.exchange = exchange  # type: ignore[assignment]
+    pair.fast_session.exchange = exchange  # type: ignore[method-assign]
     with pytest.raises(ResponseParserError, match=str(MAX_REPLY_BYTES)):
         await getattr(pair.fast, _METHODS[operation])(**_CALLS[operation])
     assert wire.closed
@@ -127,7 +131,7 @@ async def test_headers_that_are_no_utf8(pair: Twins) -> None:
     async def exchange(*_: Any, **__: Any) -> CannedWire:
         return wire
 
-    pair.fast_session.exchange = exchange  # type: ignore[assignment]
+    pair.fast_session.exchange = exchange  # type: ignore[method-assign]
     with pytest.raises(HTTPClientError):
         await pair.fast.head_object(Bucket="b", Key="k")
     assert wire.closed

@@ -1,4 +1,4 @@
-"""The quick reader of listings: what it returns is what the XML parser reads, or it leaves the document to that."""
+"""The quick reader of listings returns what the XML parser reads, or leaves the document to it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,46 @@ from tests.fastpath.strategies import EXAMPLES, service_model
 
 LISTINGS = ["ListObjectsV2", "ListObjectVersions", "ListParts", "ListMultipartUploads", "DeleteObjects"]
 _ODD = [
-    "\x00", "\x0b", "\r", "\r\n", "\t", "\n", " ", "]]>", "&", "&#0;", "&#xD800;", "&#x1F600;", "&#13;", "&quot;", "&amp;lt;",
-    "&foo;", "<", ">", "<!-- x -->", "</Key>", "<Key>", "<Key>z</Key>", "<Key/>", "<Key />", "\ufffe", "\uffff", "\x7f",
-    "<?pi?>", "<![CDATA[a]]>", ' a="b"', "\ufeff", "<!DOCTYPE a>", "<Contents></Contents>", "<Contents/>", "<Owner/>",
-    "<Owner><ID>i</ID></Owner>", "<x:y/>", "é", "😀",
-]  # fmt: skip
+    "\x00",
+    "\x0b",
+    "\r",
+    "\r\n",
+    "\t",
+    "\n",
+    " ",
+    "]]>",
+    "&",
+    "&#0;",
+    "&#xD800;",
+    "&#x1F600;",
+    "&#13;",
+    "&quot;",
+    "&amp;lt;",
+    "&foo;",
+    "<",
+    ">",
+    "<!-- x -->",
+    "</Key>",
+    "<Key>",
+    "<Key>z</Key>",
+    "<Key/>",
+    "<Key />",
+    "\ufffe",
+    "\uffff",
+    "\x7f",
+    "<?pi?>",
+    "<![CDATA[a]]>",
+    ' a="b"',
+    "\ufeff",
+    "<!DOCTYPE a>",
+    "<Contents></Contents>",
+    "<Contents/>",
+    "<Owner/>",
+    "<Owner><ID>i</ID></Owner>",
+    "<x:y/>",
+    "é",
+    "😀",
+]
 
 
 def _reader(name: str) -> StructureReader:
@@ -60,13 +95,16 @@ def test_quick_reading_equals_parsing(name: str) -> None:
 
 def _page(entries: int) -> bytes:
     row = (
-        "<Contents><Key>prefix/some-object-name-{0}.json</Key><LastModified>2026-03-01T12:00:00.000Z</LastModified>"
-        "<ETag>&quot;d41d8cd98f00b204e9800998ecf8427e&quot;</ETag><Size>{0}</Size><Owner><ID>abc</ID><DisplayName>d"
-        "</DisplayName></Owner><StorageClass>STANDARD</StorageClass></Contents>"
+        "<Contents><Key>prefix/some-object-name-{0}.json</Key>"
+        "<LastModified>2026-03-01T12:00:00.000Z</LastModified>"
+        "<ETag>&quot;d41d8cd98f00b204e9800998ecf8427e&quot;</ETag><Size>{0}</Size>"
+        "<Owner><ID>abc</ID><DisplayName>d</DisplayName></Owner><StorageClass>STANDARD</StorageClass></Contents>"
     )
     head = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-        "<Name>b</Name><Prefix></Prefix><KeyCount>1000</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>"
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        "<Name>b</Name><Prefix></Prefix><KeyCount>1000</KeyCount>"
+        "<MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>"
     )
     return (head + "".join(row.format(index) for index in range(entries)) + "</ListBucketResult>").encode()
 
@@ -87,7 +125,7 @@ def test_a_usual_page_is_read_quickly() -> None:
 
 
 def test_what_is_learned_from_servers_is_bounded() -> None:
-    """A server that changes the form of its entries again and again fills no memory; its pages are still read."""
+    """A server whose entries change form again and again fills no memory; its pages are read."""
     reader = _reader("ListObjectsV2")
     for extra in range(3 * MAX_LAYOUTS):
         tags = "".join(f"<X{number}>1</X{number}>" for number in range(extra))

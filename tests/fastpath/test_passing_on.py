@@ -1,12 +1,12 @@
-"""Every reason to leave a call to botocore: the call is counted under it, and made as if we were not there."""
+"""Every reason to leave a call to botocore: it is counted, and the call made as without us."""
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import botocore.auth
 import botocore.handlers
 import botocore.history
 import pytest
@@ -17,7 +17,6 @@ from botocore import UNSIGNED
 
 from greenlang_async_storage import fastpath
 from greenlang_async_storage.fastpath._conditions import Reason
-from greenlang_async_storage.fastpath.transport import HTTPSession
 from tests.fastpath.recorders import DEFAULTS, RecordingSession, Twins, new_session, outcome, twins
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("frozen", "recorded")]
@@ -45,10 +44,11 @@ async def is_compiled(pair: Twins) -> bool:
     return fastpath.statistics().compiled == before + 1
 
 
+_ARN = "arn:aws:s3:eu-central-1:123456789012:accesspoint/ap"
 _PARAMETERS: list[tuple[Reason, str, dict[str, Any]]] = [
     (Reason.OPERATION, "ListBuckets", {}),
     (Reason.OPERATION, "GetBucketLocation", {"Bucket": "bucket"}),
-    (Reason.BUCKET, "HeadObject", {"Bucket": "arn:aws:s3:eu-central-1:123456789012:accesspoint/ap", "Key": "k"}),
+    (Reason.BUCKET, "HeadObject", {"Bucket": _ARN, "Key": "k"}),
     (Reason.BUCKET, "HeadObject", {"Bucket": "in valid", "Key": "k"}),
     (Reason.ENDPOINT, "HeadObject", {"Bucket": "b--euc1-az1--x-s3", "Key": "k"}),
     (Reason.PARAMETERS, "HeadObject", {"Bucket": "bucket"}),
@@ -85,11 +85,15 @@ _PARAMETERS: list[tuple[Reason, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("reason", "operation", "parameters"), _PARAMETERS)
-async def test_parameters_that_are_botocores(reason: Reason, operation: str, parameters: dict[str, Any]) -> None:
+async def test_parameters_that_are_botocores(
+    reason: Reason, operation: str, parameters: dict[str, Any]
+) -> None:
     """What we do not cover, or botocore refuses, is refused or sent by botocore."""
     async with twins(**_HTTP) as pair:
         # For S3 Express botocore asks for a session first, by a call of its own.
-        assert await passed_on(pair, operation, parameters) - {Reason.OPERATION} == {reason} - {Reason.OPERATION}
+        assert await passed_on(pair, operation, parameters) - {Reason.OPERATION} == {reason} - {
+            Reason.OPERATION
+        }
 
 
 async def test_a_subclass_of_str_is_botocores() -> None:
@@ -99,7 +103,9 @@ async def test_a_subclass_of_str_is_botocores() -> None:
         __slots__ = ()
 
     async with twins(**_HTTP) as pair:
-        assert await passed_on(pair, "HeadObject", {"Bucket": "bucket", "Key": Key("k")}) == {Reason.PARAMETERS}
+        assert await passed_on(pair, "HeadObject", {"Bucket": "bucket", "Key": Key("k")}) == {
+            Reason.PARAMETERS
+        }
 
 
 async def test_a_file_object_that_does_not_stand_at_its_start() -> None:
@@ -158,7 +164,7 @@ async def test_a_session_put_in_later_stays() -> None:
 
 
 async def test_without_credentials() -> None:
-    """botocore says that it could not find any."""
+    """Then botocore says that it could not find any."""
     async with twins(**_HTTP) as pair:
         for client in (pair.plain, pair.fast):
             client._request_signer._credentials = None
@@ -166,9 +172,10 @@ async def test_without_credentials() -> None:
 
 
 _EVENTS = [
-    "provide-client-params.s3.HeadObject", "before-parameter-build", "before-endpoint-resolution.s3", "before-call.s3",
-    "request-created.*", "choose-signer.s3.HeadObject", "before-sign.s3", "before-send", "response-received.s3.*",
-    "before-parse.s3.HeadObject", "needs-retry.s3", "after-call.s3.HeadObject", "after-call-error",
+    "provide-client-params.s3.HeadObject", "before-parameter-build", "before-endpoint-resolution.s3",
+    "before-call.s3", "request-created.*", "choose-signer.s3.HeadObject", "before-sign.s3", "before-send",
+    "response-received.s3.*", "before-parse.s3.HeadObject", "needs-retry.s3", "after-call.s3.HeadObject",
+    "after-call-error",
 ]  # fmt: skip
 
 
@@ -223,7 +230,9 @@ async def test_botocores_own_handler_taken_away() -> None:
     async with twins(**_HTTP) as pair:
         for client in (pair.plain, pair.fast):
             client.meta.events.unregister("before-parameter-build.s3", botocore.handlers.validate_bucket_name)
-        assert await passed_on(pair, "HeadObject", {"Bucket": "tenant:bucket", "Key": "k"}) == {Reason.HANDLERS}
+        assert await passed_on(pair, "HeadObject", {"Bucket": "tenant:bucket", "Key": "k"}) == {
+            Reason.HANDLERS
+        }
 
 
 async def test_a_wrapper_that_borrows_a_name_is_a_stranger() -> None:
@@ -241,7 +250,7 @@ async def test_a_wrapper_that_borrows_a_name_is_a_stranger() -> None:
 
 
 async def test_an_in_process_stubber_counts_while_it_is_active() -> None:
-    """moto's handler is on every client of a process that imported it."""
+    """The handler of moto is on every client of a process that imported it."""
     stubber_class = type("BotocoreStubber", (), {"__module__": "moto.core.botocore_stubber", "enabled": False,
                                                  "__call__": lambda self, **_: None})  # fmt: skip
     stubber = stubber_class()
@@ -255,9 +264,23 @@ async def test_an_in_process_stubber_counts_while_it_is_active() -> None:
 
 
 _METHODS = [
-    (AioBaseClient, "_make_api_call"), (AioBaseClient, "_make_request"), (AioBaseClient, "_convert_to_request_dict"),
-    (AioEndpoint, "prepare_request"), (AioEndpoint, "_send"), (AioEndpoint, "make_request"),
+    (AioBaseClient, "_make_api_call"), (AioBaseClient, "_make_request"),
+    (AioBaseClient, "_convert_to_request_dict"), (AioEndpoint, "prepare_request"),
+    (AioEndpoint, "_send"), (AioEndpoint, "make_request"),
 ]  # fmt: skip
+
+
+async def test_another_signer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever replaces botocore's signer for S3 signs with it."""
+
+    class Signer(botocore.auth.S3SigV4Auth):  # type: ignore[misc]
+        def add_auth(self, request: Any) -> None:
+            super().add_auth(request)
+
+    async with twins(**_HTTP) as pair:
+        assert await is_compiled(pair)
+        monkeypatch.setitem(botocore.auth.AUTH_TYPE_MAPS, "s3v4", Signer)
+        assert await passed_on(pair, "HeadObject", _HEAD) == {Reason.PATCHED}
 
 
 @pytest.mark.parametrize(("owner", "name"), _METHODS)
@@ -334,7 +357,11 @@ async def test_an_active_rate_limiter() -> None:
     async with twins(**_HTTP, config={"retries": {"mode": "adaptive"}}) as pair:
         assert await is_compiled(pair)
         for client in (pair.plain, pair.fast):
-            limiter = next(each.__self__ for each in _searched(client, "before-send.s3.HeadObject") if hasattr(each, "__self__"))
+            limiter = next(
+                each.__self__
+                for each in _searched(client, "before-send.s3.HeadObject")
+                if hasattr(each, "__self__")
+            )
             limiter._enabled = True
             await limiter._token_bucket.set_max_rate(1_000_000)
         assert await passed_on(pair, "HeadObject", _HEAD) == {Reason.RATE_LIMITED}
@@ -351,5 +378,3 @@ async def test_every_reason_is_tested() -> None:
         Reason.CREDENTIALS, Reason.RATE_LIMITED,
     }  # fmt: skip
     assert tested == set(Reason)
-    assert HTTPSession is not RecordingSession
-    assert asyncio.get_running_loop().is_running()

@@ -18,8 +18,14 @@ from tests.fastpath.strategies import EXAMPLES, NAMES
 
 _ONE_ATTEMPT = {"total_max_attempts": 1}
 _CLIENTS: dict[str, dict[str, Any]] = {
-    "legacy": {"endpoint_url": "http://localhost:9000", "config": {"retries": {"mode": "legacy", **_ONE_ATTEMPT}}},
-    "standard": {"endpoint_url": "http://localhost:9000", "config": {"retries": {"mode": "standard", **_ONE_ATTEMPT}}},
+    "legacy": {
+        "endpoint_url": "http://localhost:9000",
+        "config": {"retries": {"mode": "legacy", **_ONE_ATTEMPT}},
+    },
+    "standard": {
+        "endpoint_url": "http://localhost:9000",
+        "config": {"retries": {"mode": "standard", **_ONE_ATTEMPT}},
+    },
     "unchecked": {
         "endpoint_url": "http://localhost:9000",
         "config": {"retries": _ONE_ATTEMPT, "response_checksum_validation": "when_required"},
@@ -48,7 +54,9 @@ def clients(recorded: None, runner: asyncio.Runner) -> Iterator[dict[str, Twins]
     """Twins of every configuration."""
 
     async def enter(stack: AsyncExitStack) -> dict[str, Twins]:
-        return {name: await stack.enter_async_context(twins(**arguments)) for name, arguments in _CLIENTS.items()}
+        return {
+            name: await stack.enter_async_context(twins(**arguments)) for name, arguments in _CLIENTS.items()
+        }
 
     stack = AsyncExitStack()
     yield runner.run(enter(stack))
@@ -57,7 +65,7 @@ def clients(recorded: None, runner: asyncio.Runner) -> Iterator[dict[str, Twins]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_replies_are_equal(name: str, clients: dict[str, Twins], runner: asyncio.Runner) -> None:
-    """The dictionary, or the class, message and response of the error, and the number of attempts are equal."""
+    """The dictionary, or class, message and response of the error, and the attempts are equal."""
     pair = clients["legacy"]
     required = pair.plain.meta.service_model.operation_model(name).input_shape.metadata["required"]
     parameters = {key: value for member in required for key, value in _MINIMAL[member].items()}
@@ -76,7 +84,9 @@ def test_replies_are_equal(name: str, clients: dict[str, Twins], runner: asyncio
         assert fast == plain
         assert _zones(fast.result) == _zones(plain.result)
         # A redirect asks for the bucket's region by a HEAD of its own.
-        assert [sent.method for sent in pair.fast_session.sent] == [sent.method for sent in pair.plain_session.sent]
+        assert [sent.method for sent in pair.fast_session.sent] == [
+            sent.method for sent in pair.plain_session.sent
+        ]
 
     compare()
     after = fastpath.statistics()

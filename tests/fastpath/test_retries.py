@@ -20,7 +20,7 @@ from tests.fastpath.recorders import Reply, Twins, outcome, redirects, twins
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("frozen", "recorded", "no_waiting")]
 
 _GET = {"Bucket": "bucket", "Key": "key"}
-_HTTP = {"endpoint_url": "http://localhost:9000"}
+_HTTP: dict[str, Any] = {"endpoint_url": "http://localhost:9000"}
 
 
 def _error(status: int, code: str, extra: str = "", **headers: str) -> Reply:
@@ -30,7 +30,11 @@ def _error(status: int, code: str, extra: str = "", **headers: str) -> Reply:
 
 _OK = Reply(200, [("content-length", "2"), ("etag", '"e"')], b"ok")
 _COPIED = Reply(200, [], b"<CopyObjectResult><ETag>&quot;e&quot;</ETag></CopyObjectResult>")
+_WEST = {"x-amz-bucket-region": "us-west-2"}
+_IN_WEST = list(_WEST.items())
 _URL = "http://localhost:9000"
+_SLOW_DOWN_IN_200 = Reply(200, [], b"<Error><Code>SlowDown</Code></Error>")
+_MALFORMED = _error(400, "AuthorizationHeaderMalformed", "<Region>us-west-2</Region>")
 _SEQUENCES: dict[str, tuple[str, list[Reply]]] = {
     "503, then well": ("GetObject", [_error(503, "SlowDown"), _OK]),
     "500 three times": ("GetObject", [_error(500, "InternalError")] * 3 + [_OK]),
@@ -51,15 +55,15 @@ _SEQUENCES: dict[str, tuple[str, list[Reply]]] = {
     "connect timeout without end": ("HeadObject", [Reply(error=ConnectTimeoutError(endpoint_url=_URL))] * 9),
     "error in 200": ("CopyObject", [Reply(200, [], b"<Error><Code>InternalError</Code></Error>"), _COPIED]),
     "cut off in 200": ("CopyObject", [Reply(200, [], b"<CopyObjectResult><ETag>"), _COPIED]),
-    "error in 200 without end": ("CompleteMultipartUpload", [Reply(200, [], b"<Error><Code>SlowDown</Code></Error>")] * 9),
+    "error in 200 without end": ("CompleteMultipartUpload", [_SLOW_DOWN_IN_200] * 9),
     "expired token": ("GetObject", [_error(400, "ExpiredToken")]),
     "clock skew": ("GetObject", [_error(403, "RequestTimeTooSkewed")]),
-    "wrong region": ("GetObject", [_error(301, "PermanentRedirect", **{"x-amz-bucket-region": "us-west-2"}), _OK]),
-    "wrong region, temporary": ("GetObject", [_error(307, "TemporaryRedirect", **{"x-amz-bucket-region": "us-west-2"}), _OK]),
-    "wrong region, malformed": ("PutObject", [_error(400, "AuthorizationHeaderMalformed", "<Region>us-west-2</Region>"), Reply(200)]),
-    "wrong region by HEAD": ("HeadObject", [Reply(400, [("x-amz-bucket-region", "us-west-2")]), Reply(200)]),
-    "wrong region, asked for": ("HeadObject", [Reply(301), Reply(200, [("x-amz-bucket-region", "us-west-2")]), Reply(200)]),
-    "wrong region of a bucket": ("HeadBucket", [Reply(301, [("x-amz-bucket-region", "us-west-2")]), Reply(200)]),
+    "wrong region": ("GetObject", [_error(301, "PermanentRedirect", **_WEST), _OK]),
+    "wrong region, temporary": ("GetObject", [_error(307, "TemporaryRedirect", **_WEST), _OK]),
+    "wrong region, malformed": ("PutObject", [_MALFORMED, Reply(200)]),
+    "wrong region by HEAD": ("HeadObject", [Reply(400, _IN_WEST), Reply(200)]),
+    "wrong region, asked for": ("HeadObject", [Reply(301), Reply(200, _IN_WEST), Reply(200)]),
+    "wrong region of a bucket": ("HeadBucket", [Reply(301, _IN_WEST), Reply(200)]),
 }  # fmt: skip
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "PutObject": {**_GET, "Body": b"data"},
@@ -99,7 +103,7 @@ def _state(client: Any) -> dict[str, Any]:
     state: dict[str, Any] = {}
     for event in ("needs-retry.s3.GetObject", "after-call.s3.GetObject"):
         for handler in client.meta.events._emitter._handlers.prefix_search(event):
-            owner = getattr(handler, "__self__", None)
+            owner: Any = getattr(handler, "__self__", None)
             if hasattr(owner, "_quota"):
                 state["quota"] = owner._quota.available_capacity
             if hasattr(owner, "_rate_clocker"):
@@ -174,10 +178,12 @@ async def test_one_invocation_has_one_identity() -> None:
 
 
 async def test_a_body_that_breaks_off(no_waiting: list[float]) -> None:
-    """A broken reply is retried where it is a document, and raised where it is the text of a refused GetObject."""
+    """A broken document is retried; the broken text of a refused GetObject is raised."""
     broken = ReadTimeoutError(endpoint_url=_URL)
     async with twins(**_HTTP) as pair:
-        await _compare(pair, "ListObjectsV2", [Reply(200, [], b"", body_error=broken), Reply(200)], no_waiting)
+        await _compare(
+            pair, "ListObjectsV2", [Reply(200, [], b"", body_error=broken), Reply(200)], no_waiting
+        )
         await _compare(pair, "GetObject", [Reply(500, [], b"", body_error=broken), _OK], no_waiting)
 
 

@@ -25,7 +25,9 @@ async def test_xray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aiobotocore.client, "_xray_enabled", True, raising=False)
     monkeypatch.delattr(aiobotocore.client, "_xray_enabled")
     monkeypatch.setattr(xray_recorder, "_context", xray_recorder._context)
-    xray_recorder.configure(context=AsyncContext(use_task_factory=False), sampling=False, context_missing="IGNORE_ERROR")
+    xray_recorder.configure(
+        context=AsyncContext(use_task_factory=False), sampling=False, context_missing="IGNORE_ERROR"
+    )
 
     async with new_session().create_client("s3", **DEFAULTS) as client:
         session: RecordingSession = client._endpoint.http_session
