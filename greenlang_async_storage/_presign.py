@@ -11,16 +11,17 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from ._aws import credentials_expire_at, refresh_credentials
+from ._aws import credentials_expire_at, credentials_source, refresh_credentials
 from ._conditions import version_args
 from ._connection import Connection
 from ._error_map import map_errors
-from ._errors import S3CredentialsError, S3InvalidRequestError
+from ._errors import S3CredentialsError, S3Error, S3InvalidRequestError
 from ._headers import content_disposition
 from ._options import check_content_type, encryption_headers, prepare_encryption
 from ._types import MultipartUpload, PresignedPost, PresignedUpload, PresignedUrl
@@ -56,12 +57,13 @@ async def presign_download(
     """
     A link that downloads the object until `expires_at`; *filename* is the name a browser saves it under.
 
-    With a *filename* the reply says `Content-Disposition: attachment`, so nothing is shown in the browser.
+    With a *filename* the reply says `Content-Disposition: attachment`, so no browser shows it: pass one for
+    content that strangers wrote, whose type is theirs too.
     """
     params: dict[str, object] = {"Bucket": bucket, "Key": key, **version_args(version_id)}
     if filename is not None:
         params["ResponseContentDisposition"] = content_disposition(filename)
-    with map_errors("GetObject", bucket, key):
+    with _signing("GetObject", bucket, key):
         return await _signed_url(conn, "get_object", params, expires_in, key)
 
 
@@ -96,7 +98,7 @@ async def presign_upload(
     if owner := conn.owner.get("ExpectedBucketOwner"):
         params["ExpectedBucketOwner"] = owner
         headers[_OWNER_HEADER] = owner
-    with map_errors("PutObject", bucket, key):
+    with _signing("PutObject", bucket, key):
         url = await _signed_url(conn, "put_object", params, expires_in, key, owner_in_query=False)
     return PresignedUpload(url=url, headers=headers, expires_at=url.expires_at)
 
@@ -132,14 +134,14 @@ async def presign_post(
     conditions.append(["content-length-range", min_size, max_size])
 
     async def sign(seconds: int) -> PresignedPost:
-        _require_sigv4(conn.client, key)
+        _require_signer(conn.client, key)
         made = await conn.client.generate_presigned_post(
             bucket, key, Fields=fields, Conditions=list(conditions), ExpiresIn=seconds
         )
         policy = json.loads(base64.b64decode(made["fields"]["policy"]))
         return PresignedPost(made["url"], made["fields"], datetime.fromisoformat(policy["expiration"]))
 
-    with map_errors("PostObject", bucket, key):
+    with _signing("PostObject", bucket, key):
         return await _within_life(conn, _seconds(expires_in, key), sign)
 
 
@@ -161,8 +163,19 @@ async def presign_part(
         "UploadId": upload.upload_id,
         "PartNumber": number,
     }
-    with map_errors("UploadPart", upload.bucket, upload.key):
+    with _signing("UploadPart", upload.bucket, upload.key):
         return await _signed_url(conn, "upload_part", params, expires_in, upload.key)
+
+
+@contextmanager
+def _signing(operation: str, bucket: str, key: str) -> Iterator[None]:
+    """Every failure inside the block as an `S3Error` that says what was to be signed."""
+    try:
+        with map_errors(operation, bucket, key):
+            yield
+    except S3Error as error:
+        error.operation, error.bucket, error.key = operation, bucket, key
+        raise
 
 
 async def _signed_url(
@@ -176,7 +189,7 @@ async def _signed_url(
 ) -> PresignedUrl:
     async def sign(seconds: int) -> PresignedUrl:
         client: Any = conn.client  # the stubs list one overload per method name
-        _require_sigv4(client, key)
+        _require_signer(client, key)
         url = await client.generate_presigned_url(method, Params=params, ExpiresIn=seconds)
         owner = conn.owner.get("ExpectedBucketOwner")
         if owner and owner_in_query:
@@ -268,7 +281,10 @@ def _check_size(name: str, size: int, key: str) -> None:
         )
 
 
-def _require_sigv4(client: S3Client, key: str) -> None:
+def _require_signer(client: S3Client, key: str) -> None:
+    """Credentials, which botocore looks for too late when it signs forms, and SigV4."""
+    if credentials_source(client) == "none":
+        raise S3CredentialsError("no credentials were found, and nothing is signed without")
     version = client.meta.config.signature_version
     if version != "s3v4":
         raise _invalid(f"the client signs by {version!r}, not SigV4", key, "Use the session's own client.")

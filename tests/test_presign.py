@@ -347,3 +347,18 @@ async def test_presigning_sends_nothing(lake: Bucket, session: StorageSession) -
     await session.bucket("no-such-bucket-anywhere").presign_download("k")
     await lake.presign_post("k", content_type="a/b", max_size=1)
     assert session.statistics().requests == before
+
+
+async def test_without_credentials() -> None:
+    """With no credentials anywhere nothing can be signed, and the error says where to set them."""
+    settings = StorageSettings(endpoint_url="http://127.0.0.1:9", region="us-east-1")
+    async with StorageSession(settings) as session:
+        lake = session.bucket("some-bucket")
+        for call in (
+            lake.presign_download("k"),
+            lake.presign_upload("k", content_type="a/b"),
+            lake.presign_post("k", content_type="a/b", max_size=1),
+        ):
+            with pytest.raises(S3CredentialsError, match="AWS_ACCESS_KEY_ID") as caught:
+                await call
+            assert (caught.value.bucket, caught.value.key) == ("some-bucket", "k")
