@@ -19,7 +19,13 @@ _WIRE = f"{_PREFIX}_wire"
 
 
 class PlainBody(StreamingBody):  # type: ignore[misc]
-    """A body botocore would not check, with three methods more than aiobotocore's."""
+    """A body botocore would not check, with what the layers above need beside aiobotocore's methods."""
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that have arrived so far, those of a read under way included."""
+        wire: WireResponse = getattr(self, _WIRE)
+        return wire.received
 
     async def readinto(self, b: Buffer) -> int:
         """As many bytes as *b* holds, received straight into it; fewer only at the end, 0 after it."""
@@ -51,6 +57,12 @@ class CheckedBody(StreamingChecksumBody):  # type: ignore[misc]
         base = StreamingBody if getattr(self, _UNCHECKED, False) else StreamingChecksumBody
         data: bytes = await base.read(self, amt)
         return data
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that have arrived so far, those of a read under way included."""
+        wire: WireResponse = getattr(self, _WIRE)
+        return wire.received
 
     async def readinto(self, b: Buffer) -> int:
         """As many bytes as *b* holds, received straight into it; fewer only at the end, 0 after it."""

@@ -26,6 +26,11 @@ class WireResponse(Protocol):
     headers: list[tuple[bytes, bytes]]
     """As received, in order; names lower-cased."""
 
+    @property
+    def received(self) -> int:
+        """Bytes of the body that have arrived so far, also during a read: how a stall is told from a drip."""
+        ...
+
     async def read(self, size: int = -1) -> bytes:
         """
         The next bytes of the body: all of the rest when *size* is negative, else at most *size*; `b""` at the

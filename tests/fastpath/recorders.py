@@ -58,6 +58,10 @@ class CannedWire:
     def at_end(self) -> bool:
         return self._stream.tell() == len(self._stream.getbuffer())
 
+    @property
+    def received(self) -> int:
+        return self._stream.tell()
+
     async def read(self, size: int = -1) -> bytes:
         if self._error is not None:
             raise self._error

@@ -100,6 +100,11 @@ class Body:
         return self.finished or self._error is not None
 
     @property
+    def received(self) -> int:
+        """Bytes that have arrived, read or not, those of a read under way included."""
+        return self._taken + self._buffered
+
+    @property
     def at_end(self) -> bool:
         """Whether every byte of the body was read."""
         return self.finished and not self._chunks

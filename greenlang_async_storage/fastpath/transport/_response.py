@@ -31,6 +31,11 @@ class WholeResponse:
         self._position = start + len(data)
         return data
 
+    @property
+    def received(self) -> int:
+        """As `WireResponse.received`."""
+        return len(self._data)
+
     async def readany(self) -> bytes:
         """As `WireResponse.readany`."""
         return await self.read()
@@ -73,6 +78,11 @@ class StreamedResponse:
         self.headers = headers
         self._body = body
         self._loop = loop
+
+    @property
+    def received(self) -> int:
+        """As `WireResponse.received`."""
+        return self._body.received
 
     async def read(self, size: int = -1) -> bytes:
         """As `WireResponse.read`; raises `TruncatedBodyError` or aiobotocore's `AioReadTimeoutError`."""
