@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from botocore.handlers import add_expect_header
-
 
 class Seeder:
     """Writes to one bucket; by default with the checksum this package's uploads send."""
 
     def __init__(self, client: Any, bucket: str) -> None:
-        # Waiting for "100 Continue" goes wrong in botocore when a busy machine delays it.
-        client.meta.events.unregister("before-call.s3", add_expect_header)
         self.client = client
         self.bucket = bucket
 
