@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +11,11 @@ from botocore.context import ClientContext, get_context, reset_context, set_cont
 from botocore.useragent import register_feature_id
 
 _MAX_AGENTS = 64
+_NOT_VERSION = ~((0xF << 76) | (0x3 << 62))
+_VERSION_4 = (0x4 << 76) | (0x2 << 62)
+# No secret, so no system call for each; a forked child must not repeat its parent.
+_random = random.Random()  # noqa: S311
+os.register_at_fork(after_in_child=_random.seed)
 _NO_FEATURES: frozenset[str] = frozenset()
 _TRACE_SAFE = "-=;:+&[]{}\"',"
 
@@ -57,8 +63,6 @@ def trace_id() -> str | None:
 
 def invocation_id() -> str:
     """A random UUID, version 4 (RFC 9562)."""
-    digits = bytearray(os.urandom(16))
-    digits[6] = digits[6] & 0x0F | 0x40
-    digits[8] = digits[8] & 0x3F | 0x80
-    text = digits.hex()
+    bits = _random.getrandbits(128) & _NOT_VERSION | _VERSION_4
+    text = f"{bits:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

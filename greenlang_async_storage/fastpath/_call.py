@@ -78,7 +78,7 @@ class ClientState:
         if endpoints is None:
             endpoints = self._endpoints[compiled.static_parameters] = EndpointCache()
         region = handlers.redirects.get(draft.bucket) if handlers.redirects else None
-        target = await endpoints.target(client, compiled.model, draft.bucket, region, dict(draft.parameters))
+        target = await endpoints.target(client, compiled.model, draft.bucket, region, draft.parameters)
         body = _outgoing(compiled, draft)
         try:
             path, headers = await self._signed(client, compiled, draft, target, body)

@@ -89,14 +89,10 @@ def response_algorithm(
     member = operation.validation_member
     if member is None or member not in parameters:
         return None
-    for algorithm in botocore.httpchecksum._ALGORITHMS_PRIORITY_LIST:
-        if (
-            algorithm in operation.response_algorithms
-            and algorithm in botocore.httpchecksum._SUPPORTED_CHECKSUM_ALGORITHMS
-            # A dash ends the checksum of a multipart object, which is one over its parts' checksums.
-            and "-" not in headers.get(f"x-amz-checksum-{algorithm}", "-")
-        ):
-            return str(algorithm)
+    for header, algorithm in operation.response_checksums:
+        # A dash ends the checksum of a multipart object, which is one over its parts' checksums.
+        if header in headers and "-" not in headers[header]:
+            return algorithm
     return None
 
 

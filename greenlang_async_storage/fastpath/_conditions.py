@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
+from operator import is_not
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -103,16 +104,12 @@ def pipeline_patched(following: object) -> bool:
     """
     global _verified  # noqa: PLW0603 - the last state found clean; comparing with it is what every call pays
     current = _pipeline()
-    # Tuples compare by identity first, and functions only so: a wrapper is never equal to what it wraps.
-    if len(_verified) != len(current) or any(map(_differs, _verified, current)):
+    # By identity: a wrapper may well call itself equal to what it wraps.
+    if len(_verified) != len(current) or any(map(is_not, _verified, current)):
         if not all(map(is_native, current)):
             return True
         _verified = current
     return type(following) is not MethodType or following.__func__ is not current[0]
-
-
-def _differs(first: object, second: object) -> bool:
-    return first is not second
 
 
 def client_reason(client: FastPathMixin) -> Reason | None:

@@ -84,7 +84,7 @@ async def _resolve(
     context["auth_type"] = operation_model.resolved_auth_type
     try:
         url, headers, properties = await client._resolve_endpoint_ruleset(
-            operation_model, parameters, context
+            operation_model, {**parameters}, context
         )
     except Exception:  # noqa: BLE001 - the passed-on call meets the same error and raises it
         return Reason.ENDPOINT

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+from botocore import httpchecksum
 from botocore.serialize import RestXMLSerializer
 
 from greenlang_async_storage.fastpath._conditions import PassOn, Reason
@@ -85,7 +86,8 @@ class Operation:
     checksum_header: str | None
     checksum_required: bool
     validation_member: str | None
-    response_algorithms: tuple[str, ...]
+    response_checksums: tuple[tuple[str, str], ...]
+    """Headers whose checksum botocore would verify, and their algorithms, best first."""
     reply: ReplyParser
 
 
@@ -141,9 +143,15 @@ def _compile(model: Any, serializer: RestXMLSerializer) -> Operation:
         checksum_header=shape.members[member].serialization.get("name") if member else None,
         checksum_required=bool(model.http_checksum_required or checksum.get("requestChecksumRequired")),
         validation_member=checksum.get("requestValidationModeMember"),
-        response_algorithms=tuple(each.lower() for each in checksum.get("responseAlgorithms", ())),
+        response_checksums=_response_checksums(checksum.get("responseAlgorithms", ())),
         reply=ReplyParser(model),
     )
+
+
+def _response_checksums(modelled: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    known = {each.lower() for each in modelled}.intersection(httpchecksum._SUPPORTED_CHECKSUM_ALGORITHMS)
+    best_first = [each for each in httpchecksum._ALGORITHMS_PRIORITY_LIST if each in known]
+    return tuple((f"x-amz-checksum-{each}", each) for each in best_first)
 
 
 def _sse_prefixes(name: str) -> tuple[str, ...]:

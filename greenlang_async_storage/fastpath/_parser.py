@@ -35,12 +35,12 @@ class ReplyParser:
     and the XML reader raise); such a reply is botocore's to judge.
     """
 
-    __slots__ = ("_decoded", "_headers", "_is_bytes", "_maps", "_payload", "_reader", "_root_only_on_200")
+    __slots__ = ("_collecting", "_decoded", "_headers", "_is_bytes", "_payload", "_prefix", "_reader")
 
     def __init__(self, model: Any) -> None:
         shape = model.output_shape
         self._headers: dict[str, tuple[str, _Conversion]] = {}
-        self._maps: list[tuple[str, str]] = []
+        self._collecting = self._prefix = ""
         self._payload: str | None = shape.serialization.get("payload")
         self._is_bytes = bool(model.has_streaming_output)
         self._decoded = _DECODED.get(model.name)
@@ -53,7 +53,9 @@ class ReplyParser:
                     timestamp if member.type_name == "timestamp" else scalar_conversion(member),
                 )
             elif location == "headers":
-                self._maps.append((name, wire))
+                if self._prefix:
+                    raise OddReplyError(f"{model.name} collects headers twice")
+                self._collecting, self._prefix = name, wire
         body_shape = shape if self._payload is None else shape.members[self._payload]
         self._reader = None if self._is_bytes else StructureReader(body_shape)
 
@@ -68,16 +70,16 @@ class ReplyParser:
             metadata["HostId"] = headers.get("x-amz-id-2", "")
         metadata["HTTPStatusCode"] = status
         metadata["HTTPHeaders"] = headers
-        members = self._headers
+        members, prefix = self._headers, self._prefix
+        collected: dict[str, str] = {}
         for name, value in headers.items():
             if name in members:
                 member, convert = members[name]
                 parsed[member] = convert(value)
-        for member, prefix in self._maps:
-            size = len(prefix)
-            parsed[member] = {
-                name[size:]: value for name, value in headers.items() if name.startswith(prefix)
-            }
+            elif prefix and name.startswith(prefix):
+                collected[name[len(prefix) :]] = value
+        if prefix:
+            parsed[self._collecting] = collected
         if "Expires" in parsed:
             parsed["ExpiresString"] = headers["expires"]
         return parsed

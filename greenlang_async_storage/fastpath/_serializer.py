@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import md5
 from typing import Any
@@ -34,7 +33,7 @@ class Draft:
     """Names in lower case."""
     body: Any
     """What the caller gave for a streamed body, or the written document; None without one."""
-    parameters: Mapping[str, Any]
+    parameters: dict[str, Any]
     """With what botocore's handlers would have added."""
     decode_keys: bool
 

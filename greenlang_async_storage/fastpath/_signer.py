@@ -20,6 +20,9 @@ UNSIGNED = botocore.auth.UNSIGNED_PAYLOAD
 UNSIGNED_TRAILER = botocore.auth.STREAMING_UNSIGNED_PAYLOAD_TRAILER
 _UNSIGNED_HEADERS = frozenset(botocore.auth.SIGNED_HEADERS_BLACKLIST)
 _MAX_KEYS = 16
+_BLOCK = 64
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class Keys(NamedTuple):
@@ -47,16 +50,39 @@ class _Clock:
         return self._text
 
 
+class _Keyed:
+    """
+    HMAC-SHA-256 with its key already taken in (RFC 2104): two copies of a hash instead of a new HMAC.
+
+    `hmac.digest` looks its algorithm up in OpenSSL again for every call, three times what this takes.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        padded = key.ljust(_BLOCK, b"\0")
+        self._inner = sha256(padded.translate(_INNER_PAD))
+        self._outer = sha256(padded.translate(_OUTER_PAD))
+
+    def hexdigest(self, text: bytes) -> str:
+        inner = self._inner.copy()
+        inner.update(text)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+
 clock = _Clock()
-_signing_keys: dict[tuple[str, str, str, str], bytes] = {}
+_signing_keys: dict[tuple[str, str, str, str], _Keyed] = {}
 
 
-def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
+def _signing_key(secret: str, day: str, region: str, service: str) -> _Keyed:
     found = _signing_keys.get((secret, day, region, service))
     if found is None:
-        found = f"AWS4{secret}".encode()
+        key = f"AWS4{secret}".encode()
         for part in (day, region, service, "aws4_request"):
-            found = hmac.digest(found, part.encode(), "sha256")
+            key = hmac.digest(key, part.encode(), "sha256")
+        found = _Keyed(key)
         if len(_signing_keys) >= _MAX_KEYS:
             _signing_keys.clear()
         _signing_keys[secret, day, region, service] = found
@@ -93,7 +119,7 @@ def sign(
     scope = f"{day}/{region}/{service}/aws4_request"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
     key = _signing_key(keys.secret_key, day, region, service)
-    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    signature = key.hexdigest(text.encode())
     who = f"{keys.access_key}/{scope}"
     headers["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={who}, SignedHeaders={signed}, Signature={signature}"
