@@ -152,6 +152,23 @@ async def test_a_connection_is_replaced_once(server: Server) -> None:
         assert server.connections == 2
 
 
+async def test_a_reply_that_had_begun_is_not_stale(server: Server) -> None:
+    """A connection that dies in the middle of a head had a server behind it: the request is not repeated."""
+
+    async def script(peer: Peer) -> None:
+        server.requests.append(await peer.request())
+        await peer.say(reply(b"hello"))
+        server.requests.append(await peer.request())
+        await peer.say(reply(b"hello")[:20])
+
+    server.script = script
+    async with opened() as session:
+        await get(session, server)
+        with pytest.raises(ConnectionClosedError):
+            await get(session, server)
+        assert server.connections == 1
+
+
 async def test_a_new_connection_is_not_replaced(server: Server) -> None:
     """A server that closes on the first request has refused it: no second try."""
     closing_after(server, 0)

@@ -182,6 +182,7 @@ async def opened(
         yield session
         assert session.statistics().in_use == 0
         assert session.statistics().waiting == 0
+    assert not session._pool._sockets
 
 
 async def get(session: HTTPSession, server: Server, method: str = "GET") -> tuple[int, bytes]:
