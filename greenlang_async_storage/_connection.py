@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from ._body import Body
-from ._concurrency import CleanupTasks
+from ._concurrency import CleanupTasks, wait_through_cancels
 from ._deadline import call_deadline
 from ._lifecycle import CallScope, Lifecycle
 from ._log import log
@@ -66,7 +67,9 @@ class Connection:
         self.signs_payload: bool = client.meta.endpoint_url.startswith("http://")
         """Whether SigV4 hashes request bodies: over plain http it does, over TLS a checksum is enough."""
         self._lifecycle = Lifecycle()
-        self._engine = RequestEngine(client, settings, hooks.refresh_credentials)
+        self._engine = RequestEngine(
+            client, settings, hooks.refresh_credentials, self._lifecycle.require_not_closed
+        )
 
     async def call(
         self,
@@ -109,6 +112,10 @@ class Connection:
         """Raise where a new public call would be refused: closing, closed, another loop, after a fork."""
         self._lifecycle.require_open()
 
+    def require_usable(self) -> None:
+        """Raise in another loop than the session's own, and after a fork."""
+        self._lifecycle.require_usable()
+
     async def clean_up(self, operation: str, action: Callable[[], Awaitable[object]]) -> None:
         """Run *action* to the end, also when this task is cancelled; failures are logged, not raised."""
 
@@ -143,22 +150,38 @@ class Connection:
         )
 
     async def aclose(self, drain: float) -> None:
-        """Refuse new calls, wait *drain* seconds for those in flight, end the rest, join the clean-ups."""
+        """
+        Refuse new calls, wait *drain* seconds for those in flight, end the rest, join the clean-ups.
+
+        A cancel ends the waiting, not the clean-ups: it is raised when they are done, within their deadline.
+        """
+        self.require_usable()
+        try:
+            await self._lifecycle.drain(drain)
+        finally:
+            ending = asyncio.ensure_future(self._end())
+            if await wait_through_cancels(ending):
+                raise asyncio.CancelledError
+            ending.result()
+
+    async def _end(self) -> None:
         cleanup = self.settings.cleanup_timeout
         try:
-            await self._lifecycle.drain(drain, cleanup)
-        finally:
+            await self._lifecycle.end(cleanup)
             await self.cleanups.join(cleanup)
+        finally:
+            self._lifecycle.close()
 
     async def _open(
         self, send: Callable[[S3Client], Awaitable[GetObjectOutputTypeDef]], bucket: str, key: str
     ) -> Body:
-        self._lifecycle.require_not_closed()
         engine = self._engine
-        response = await engine.run(engine.job("GetObject", send, bucket, key))
-        stall = self.settings.stall_timeout
-        body = Body(response, bucket=bucket, key=key, stall=stall, on_close=self._body_closed)
-        self._lifecycle.hold(body)
+        # A closing session waits for a body from its request on, not from its reply.
+        with CallScope(self._lifecycle, None, "GetObject", bucket, key, part=True):
+            response = await engine.run(engine.job("GetObject", send, bucket, key))
+            stall = self.settings.stall_timeout
+            body = Body(response, bucket=bucket, key=key, stall=stall, on_close=self._body_closed)
+            self._lifecycle.hold(body)
         return body
 
     def _body_closed(self, body: Body) -> None:

@@ -20,6 +20,7 @@ from ._errors import (
     S3PreconditionFailedError,
     S3ThrottlingError,
     S3TimeoutError,
+    is_write,
 )
 
 
@@ -110,6 +111,7 @@ CODES: Final[Mapping[str, Row]] = {
         Row(S3Error, retryable=True, maybe_applied=True, remedy=_INSIDE),
     ),
     **dict.fromkeys(("OperationAborted", "409", "Conflict"), Row(S3Error, retryable=True, remedy=_LATER)),
+    **dict.fromkeys(("BucketAlreadyExists", "BucketAlreadyOwnedByYou"), Row(S3InvalidRequestError)),
     **dict.fromkeys(
         (
             *("301", "307", "PermanentRedirect", "TemporaryRedirect", "Redirect", "MovedPermanently"),
@@ -179,11 +181,6 @@ TYPES: Final[Mapping[tuple[str, str], Row]] = {
 }
 
 
-def is_write(operation: str) -> bool:
-    """Whether S3 may have changed something when this operation's reply is lost."""
-    return not operation.startswith(("Get", "Head", "List"))
-
-
 def row_for_code(code: str, status: int | None) -> Row:
     """The row of an S3 error code, else of its HTTP status, else of the status's family."""
     for name in (code, str(status)):
@@ -220,6 +217,7 @@ def to_s3_error(
     row = row_for_type(exc)
     if row is None:
         return None
+    maybe_applied = row.maybe_applied or _broke_midway(exc)
     return row.error(
         f"{type(exc).__name__}: {_text(exc)}",
         operation=operation,
@@ -227,9 +225,22 @@ def to_s3_error(
         key=key,
         attempts=attempts,
         retryable=row.retryable,
-        outcome="unknown" if row.maybe_applied and is_write(operation) else "not_applied",
+        outcome="unknown" if maybe_applied and is_write(operation) else "not_applied",
         remedy=row.remedy,
     )
+
+
+def _broke_midway(exc: BaseException) -> bool:
+    """
+    Whether an `EndpointConnectionError` hides a connection that was there and broke.
+
+    aiobotocore's own session says so of a reset after the request went out, too.
+    """
+    cause = (
+        getattr(exc, "kwargs", {}).get("error") if type(exc).__name__ == "EndpointConnectionError" else None
+    )
+    names = {cls.__name__ for cls in type(cause).__mro__}
+    return "ClientConnectionError" in names and "ClientConnectorError" not in names
 
 
 def _text(exc: BaseException) -> str:

@@ -26,6 +26,11 @@ from typing import ClassVar, Literal, TypeAlias
 WriteOutcome: TypeAlias = Literal["not_applied", "applied", "unknown"]
 
 
+def is_write(operation: str) -> bool:
+    """Whether S3 may have changed something when this operation's reply is lost."""
+    return not operation.startswith(("Get", "Head", "List"))
+
+
 class S3Error(Exception):
     """
     A call failed; the message says what, where, and what to do.

@@ -10,7 +10,14 @@ from types import TracebackType
 from typing import Final, Literal, Protocol, TypeAlias
 
 from ._deadline import Scope, ScopeEndedError, call_deadline
-from ._errors import S3InvalidRequestError, S3SessionClosedError, S3TimeoutError, S3WrongLoopError
+from ._errors import (
+    S3InvalidRequestError,
+    S3SessionClosedError,
+    S3TimeoutError,
+    S3WrongLoopError,
+    WriteOutcome,
+    is_write,
+)
 from ._log import log
 
 Phase: TypeAlias = Literal["open", "draining", "closed"]
@@ -80,19 +87,23 @@ class Lifecycle:
         self._held.discard(held)
         self._notice_idle()
 
-    async def drain(self, seconds: float, cleanup_seconds: float) -> None:
-        """Refuse new calls, wait *seconds* for those in flight, end the rest. Idempotent."""
-        if self.phase == "closed":
-            return
-        self.phase = "draining"
-        try:
-            if not await self._idle_within(seconds):
-                log.warning("storage.calls_cancelled", calls=len(self._scopes), bodies=len(self._held))
-                self._end_all()
-                await self._idle_within(cleanup_seconds)
-        finally:
+    async def drain(self, seconds: float) -> None:
+        """Refuse new calls and wait *seconds* for those in flight."""
+        if self.phase == "open":
+            self.phase = "draining"
+        await self._idle_within(seconds)
+
+    async def end(self, seconds: float) -> None:
+        """End what is in flight, and wait *seconds* for what it cleans up; that may still send requests."""
+        if self._scopes or self._held:
+            log.warning("storage.calls_cancelled", calls=len(self._scopes), bodies=len(self._held))
             self._end_all()
-            self.phase = "closed"
+            await self._idle_within(seconds)
+
+    def close(self) -> None:
+        """From here on nothing may be sent. Idempotent."""
+        self._end_all()
+        self.phase = "closed"
 
     async def _idle_within(self, seconds: float) -> bool:
         if not (self._scopes or self._held):
@@ -117,12 +128,23 @@ class Lifecycle:
 
 
 class CallScope:
-    """One public call: registered while it runs, ended at its deadline or by a closing session."""
+    """
+    One public call: registered while it runs, ended at its deadline or by a closing session.
 
-    __slots__ = ("_bucket", "_key", "_lifecycle", "_operation", "_scope", "_timeout", "_token")
+    A *part* of a call that began earlier may still begin while the session drains.
+    """
+
+    __slots__ = ("_bucket", "_key", "_lifecycle", "_operation", "_part", "_scope", "_timeout", "_token")
 
     def __init__(
-        self, lifecycle: Lifecycle, timeout: float | None, operation: str, bucket: str | None, key: str | None
+        self,
+        lifecycle: Lifecycle,
+        timeout: float | None,
+        operation: str,
+        bucket: str | None,
+        key: str | None,
+        *,
+        part: bool = False,
     ) -> None:
         if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):
             raise S3InvalidRequestError(
@@ -134,6 +156,7 @@ class CallScope:
             )
         self._lifecycle = lifecycle
         self._timeout = timeout
+        self._part = part
         self._operation = operation
         self._bucket = bucket
         self._key = key
@@ -141,7 +164,10 @@ class CallScope:
         self._scope = Scope()
 
     def __enter__(self) -> None:
-        self._lifecycle.require_open()
+        if self._part:
+            self._lifecycle.require_not_closed()
+        else:
+            self._lifecycle.require_open()
         if self._timeout is not None:
             ends = self._lifecycle.loop.time() + self._timeout
             self._token = call_deadline.set(ends)
@@ -170,13 +196,14 @@ class CallScope:
             raise self._ended(ended) from exc
 
     def _ended(self, ended: ScopeEndedError) -> S3SessionClosedError | S3TimeoutError:
+        outcome: WriteOutcome = "unknown" if is_write(self._operation) else "not_applied"
         if ended.reason == "closed":
             return S3SessionClosedError(
                 "the session was closed while the call ran",
                 operation=self._operation,
                 bucket=self._bucket,
                 key=self._key,
-                outcome="unknown",
+                outcome=outcome,
             )
         return S3TimeoutError(
             f"not done within timeout={self._timeout:g} s",
@@ -184,5 +211,6 @@ class CallScope:
             bucket=self._bucket,
             key=self._key,
             code="RequestTimeout",
-            outcome="unknown",
+            retryable=True,
+            outcome=outcome,
         )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import anyio
-import tenacity
 
 from ._deadline import Scope, ScopeEndedError, call_deadline
-from ._error_map import is_write, to_s3_error
-from ._errors import S3Error, S3PoolTimeoutError, S3ThrottlingError, S3TimeoutError
+from ._error_map import to_s3_error
+from ._errors import S3Error, S3PoolTimeoutError, S3ThrottlingError, S3TimeoutError, is_write
 from ._log import log
 from ._retry import RetryPolicy
 
@@ -29,6 +29,8 @@ SMALL_BODY: Final = 1024 * 1024
 """Up to this many bytes a request body is no transfer: the call has a total deadline."""
 LONG_CALL_SECONDS: Final = 900.0
 """Copy and Complete answer when the store is done, minutes later for terabytes."""
+RATE_LIMITED: Final = "RateLimited"
+"""Code of our own: the call's turn comes too late, and nothing was sent."""
 EXPIRED_CODES: Final = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"}
 )
@@ -49,7 +51,8 @@ class Job(Generic[T]):
     attempts: int = 0
     ambiguous: bool = False
     refreshed: bool = False
-    refresh_next: bool = False
+    expired: S3Error | None = None
+    """What refused the credentials, until they are renewed."""
 
 
 @dataclass(slots=True)
@@ -74,6 +77,7 @@ class RequestEngine:
         client: S3Client,
         settings: StorageSettings,
         refresh_credentials: Callable[[], Awaitable[object]],
+        require_usable: Callable[[], None],
     ) -> None:
         self.counters = Counters()
         self.size = settings.max_pool_connections
@@ -81,6 +85,8 @@ class RequestEngine:
         self._client = client
         self._settings = settings
         self._refresh = refresh_credentials
+        self._require_usable = require_usable
+        """Raises once the session is closed: a call may have waited through that."""
         self._loop = asyncio.get_running_loop()
         self._policy = RetryPolicy(settings.retry_mode, settings.max_attempts, self._loop.time)
 
@@ -89,15 +95,19 @@ class RequestEngine:
         try:
             result = await self._once(job)
         except Exception as exc:  # noqa: BLE001  # mapped, or raised again unchanged
-            try:
-                return await self._after_failure(job, exc, retry=retry)
-            except S3Error:
-                self.counters.errors += 1
-                raise
-        self._policy.note(None)
-        if log.debug_enabled:
-            log.debug("storage.request_completed", **self._facts(job))
-        return result
+            failure = exc
+        else:
+            self._policy.note(None)
+            if log.debug_enabled:
+                log.debug("storage.request_completed", **self._facts(job))
+            return result
+        try:
+            return await self._after_failure(job, failure, retry=retry)
+        except S3Error:
+            self.counters.errors += 1
+            raise
+        finally:
+            del failure  # as in `_after_failure`
 
     def job(
         self,
@@ -125,8 +135,10 @@ class RequestEngine:
     async def _once(self, job: Job[T]) -> T:
         """One attempt; on success the slot is still held."""
         limiter = self._policy.limiter
-        if limiter is not None and (pause := limiter.reserve()) > 0.0:
-            await asyncio.sleep(pause)
+        if limiter is not None:
+            latest = math.inf if job.ends is None else job.ends
+            if (pause := limiter.reserve(latest)) > 0.0:
+                await self._wait_for_turn(job, pause)
         try:
             self.gate.acquire_nowait()
         except anyio.WouldBlock:
@@ -141,12 +153,31 @@ class RequestEngine:
             self.gate.release()
             raise
 
+    async def _wait_for_turn(self, job: Job[T], pause: float) -> None:
+        if job.ends is not None and self._loop.time() + pause > job.ends:
+            raise S3ThrottlingError(
+                f"the store throttled this client, whose next turn is {pause:.1f} s away, after the deadline",
+                operation=job.operation,
+                bucket=job.bucket,
+                key=job.key,
+                code=RATE_LIMITED,
+                attempts=job.attempts,
+                retryable=True,
+            )
+        await asyncio.sleep(pause)
+        self._require_usable()
+
     async def _wait_for_slot(self, job: Job[T]) -> None:
         seconds = self._settings.pool_timeout
         ends = self._loop.time() + seconds
         try:
             with Scope(ends if job.ends is None else min(ends, job.ends)):
                 await self.gate.acquire()
+            try:
+                self._require_usable()
+            except BaseException:
+                self.gate.release()
+                raise
         except ScopeEndedError as exc:
             raise S3PoolTimeoutError(
                 f"none of {self.size} pooled connections became free in time (at most {seconds:g} s)",
@@ -159,37 +190,42 @@ class RequestEngine:
             ) from exc
 
     async def _after_failure(self, job: Job[T], first: Exception, *, retry: bool) -> T:
-        """The reply of a later attempt, or the final failure. Only failed calls pay for the retry library."""
+        """The reply of a later attempt, or the final failure."""
         error = self._failed(job, first)
-        if not retry or not self._may_repeat(job, error):
-            raise self._final(job, error) from error.__cause__
-        async for attempt in tenacity.AsyncRetrying(
-            stop=lambda state: self._exhausted(job, state),
-            wait=lambda state: 0.0 if job.refresh_next else self._policy.wait(state),
-            retry=tenacity.retry_if_exception(
-                lambda exc: isinstance(exc, S3Error) and (exc is error or self._may_repeat(job, exc))
-            ),
-            before_sleep=lambda state: self._log_retry(job, state),
-            reraise=False,
-            retry_error_callback=lambda state: self._give_up(job, state),
-        ):
-            with attempt:
-                if attempt.retry_state.attempt_number == 1:
-                    raise error
-                return await self._repeat(job)
-        raise AssertionError("the retry loop ends by returning or raising")  # pragma: no cover
-
-    async def _repeat(self, job: Job[T]) -> T:
         try:
-            if job.refresh_next:
-                job.refresh_next = False
-                await self._refresh()
-            result = await self._once(job)
-        except Exception as exc:  # noqa: BLE001  # mapped, or raised again unchanged
-            error = self._failed(job, exc)
+            while retry and self._may_repeat(job, error):
+                pause = 0.0 if job.expired else self._policy.pause(error, job.attempts)
+                if job.ends is not None and self._loop.time() + pause >= job.ends:
+                    break  # the next attempt would start after the call's deadline
+                self._log_retry(job, error, pause)
+                await asyncio.sleep(pause)
+                try:
+                    result = await self._again(job)
+                except Exception as exc:  # noqa: BLE001  # mapped, or raised again unchanged
+                    error = self._failed(job, exc)
+                else:
+                    self._policy.note(None)
+                    return result
             raise self._final(job, error) from error.__cause__
-        self._policy.note(None)
-        return result
+        finally:
+            job.expired = None
+            del first, error  # held here, a failure would hold itself, and the request's body, alive
+
+    async def _again(self, job: Job[T]) -> T:
+        """One more attempt, after new credentials where the old ones have expired."""
+        self._require_usable()
+        if (expired := job.expired) is not None:
+            job.expired = None
+            try:
+                with Scope(job.ends):
+                    renewed = await self._refresh()
+                if renewed is False:
+                    raise expired
+            finally:
+                del expired
+            self._require_usable()
+        self.counters.retries += 1
+        return await self._once(job)
 
     def _failed(self, job: Job[T], exc: Exception) -> S3Error:
         """*exc* as an `S3Error` with its cause, fed to the counters; programming mistakes pass unchanged."""
@@ -205,9 +241,12 @@ class RequestEngine:
             error = mapped
         if error is not exc:
             error.__cause__ = exc
-        self._policy.note(error)
-        if isinstance(error, S3ThrottlingError):
-            self.counters.throttles += 1
+        error.operation = error.operation or job.operation
+        error.bucket, error.key = error.bucket or job.bucket, error.key or job.key
+        if error.code != RATE_LIMITED:
+            self._policy.note(error)
+            if isinstance(error, S3ThrottlingError):
+                self.counters.throttles += 1
         return error
 
     def _late(self, job: Job[T]) -> S3TimeoutError:
@@ -228,16 +267,14 @@ class RequestEngine:
 
     def _may_repeat(self, job: Job[T], error: S3Error) -> bool:
         job.ambiguous = job.ambiguous or error.outcome == "unknown"
-        if error.code in EXPIRED_CODES and not job.refreshed:
-            job.refreshed = job.refresh_next = True
+        if not job.refreshed and _says_expired(error, job.operation):
+            job.refreshed, job.expired = True, error
             return True
-        if isinstance(error, S3PoolTimeoutError) or (job.ends is not None and self._loop.time() >= job.ends):
+        if isinstance(error, S3PoolTimeoutError) or error.code == RATE_LIMITED:
+            return False
+        if job.ends is not None and self._loop.time() >= job.ends:
             return False
         return job.attempts < self._policy.max_attempts and self._policy.again(error)
-
-    def _exhausted(self, job: Job[T], state: tenacity.RetryCallState) -> bool:
-        """Whether the next attempt would start after the call's deadline."""
-        return job.ends is not None and self._loop.time() + state.upcoming_sleep >= job.ends
 
     def _final(self, job: Job[T], error: S3Error) -> S3Error:
         error.attempts = job.attempts
@@ -246,23 +283,20 @@ class RequestEngine:
             error.outcome = "unknown"
         return error
 
-    def _give_up(self, job: Job[T], state: tenacity.RetryCallState) -> T:
-        assert state.outcome is not None  # noqa: S101  # tenacity gives up only after an attempt
-        error = state.outcome.exception()
-        assert isinstance(error, S3Error)  # noqa: S101  # other exceptions are never retried
-        raise self._final(job, error) from error.__cause__
-
-    def _log_retry(self, job: Job[T], state: tenacity.RetryCallState) -> None:
-        self.counters.retries += 1
-        error = state.outcome.exception() if state.outcome is not None else None
+    def _log_retry(self, job: Job[T], error: S3Error, pause: float) -> None:
         log.warning(
             "storage.request_retried",
             **self._facts(job),
             error=type(error).__name__,
-            code=getattr(error, "code", None),
-            wait_seconds=round(state.upcoming_sleep, 3),
+            code=error.code,
+            wait_seconds=round(pause, 3),
         )
 
     @staticmethod
     def _facts(job: Job[T]) -> dict[str, object]:
         return {"operation": job.operation, "bucket": job.bucket, "key": job.key, "attempt": job.attempts}
+
+
+def _says_expired(error: S3Error, operation: str) -> bool:
+    """Whether the store refused the credentials as expired; a reply to HEAD has no body to say so in."""
+    return error.code in EXPIRED_CODES or (error.code == "400" and operation.startswith("Head"))

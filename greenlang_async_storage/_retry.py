@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -25,11 +26,16 @@ BUDGET: Final = 500
 RETRY_COST: Final = 5
 """Tokens: an outage costs a client at most `BUDGET / RETRY_COST` retries, as in botocore's standard mode."""
 
-LIMITER_FLOOR: Final = 1.0
+LIMITER_FLOOR: Final = 5.0
 """Requests per second the limiter never goes below."""
-LIMITER_BACKOFF: Final = 0.7
-LIMITER_STEP: Final = 0.1
-"""Requests per second each success adds: a steady load grows its rate by a tenth a second."""
+LIMITER_PERIOD: Final = 1.0
+"""Seconds over which it counts what is accepted and refused."""
+LIMITER_HEADROOM: Final = 1.15
+"""Requests sent for each one that is accepted."""
+LIMITER_TOLERANCE: Final = 0.12
+"""Share of refused requests that is no overload yet: as many as the headroom brings at a steady limit."""
+LIMITER_GROWTH: Final = 2.0
+"""How much the rate grows in a period without a refusal, at most."""
 
 
 class RetryBudget:
@@ -55,51 +61,75 @@ class RetryBudget:
 
 class AdaptiveLimiter:
     """
-    A request rate that falls when the store throttles and grows back while it does not (AIMD).
+    A request rate that follows what the store accepts, and grows back while it refuses nothing.
 
-    Costs nothing until the first throttle; switches itself off past twice the rate measured then.
+    Costs nothing until the first throttle. After a second with refusals the rate is `LIMITER_HEADROOM`
+    times what was accepted in it: a store at its limit sees a few requests more than it takes. A second with
+    next to none doubles the rate, so a store that refuses a few at random is not slowed down for them; once
+    nobody needs half the rate the limiter switches itself off.
     """
 
-    __slots__ = ("_ceiling", "_clock", "_count", "_next", "_window", "rate")
+    __slots__ = ("_accepted", "_before", "_clock", "_next", "_refused", "_sent", "_since", "rate")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.rate: float | None = None
         """Requests per second allowed now; `None` while not limiting."""
         self._clock = clock
         self._next = 0.0
-        self._ceiling = 0.0
-        self._window = clock()
-        self._count = 0
+        self._since = clock()
+        self._sent = self._accepted = self._refused = 0
+        self._before = 0.0
+        """Accepted per second, in the period before this one."""
 
-    def reserve(self) -> float:
-        """Seconds to wait before the next request may go; takes its place in the schedule."""
+    def reserve(self, latest: float = math.inf) -> float:
+        """Seconds to wait before the next request may go; takes that place unless it is after *latest*."""
         now = self._clock()
-        self._count += 1
-        if now - self._window >= 1.0:
-            self._window, self._count = now, 1
+        self._turn(now)
         if self.rate is None:
+            self._sent += 1
             return 0.0
         start = max(now, self._next)
-        self._next = start + 1.0 / self.rate
+        if start <= latest:
+            self._sent += 1
+            self._next = start + 1.0 / self.rate
         return start - now
 
     def throttled(self) -> None:
         """The store asked to slow down."""
         now = self._clock()
-        measured = self._count / max(now - self._window, 0.1)
+        self._turn(now)
+        self._refused += 1
         if self.rate is None:
-            self._ceiling = 2.0 * max(measured, LIMITER_FLOOR)
-        current = measured if self.rate is None else min(self.rate, max(measured, LIMITER_FLOOR))
-        self.rate = max(LIMITER_FLOOR, current * LIMITER_BACKOFF)
+            accepted = self._accepted / max(now - self._since, LIMITER_PERIOD / 10)
+            self.rate = max(LIMITER_FLOOR, LIMITER_HEADROOM * max(accepted, self._before))
 
     def succeeded(self) -> None:
         """A request went through."""
-        if self.rate is None:
+        self._turn(self._clock())
+        self._accepted += 1
+
+    def _turn(self, now: float) -> None:
+        """Once a period: set the rate by what the period has shown."""
+        period = now - self._since
+        if period < LIMITER_PERIOD:
             return
-        self.rate += LIMITER_STEP
-        if self.rate >= self._ceiling:
-            self.rate = None
-            self._next = 0.0
+        accepted = self._accepted / period
+        if self.rate is not None:
+            grown = self.rate * LIMITER_GROWTH
+            if self._refused > LIMITER_TOLERANCE * (self._accepted + self._refused):
+                self._adjust(now, max(LIMITER_FLOOR, min(grown, LIMITER_HEADROOM * accepted)))
+            elif self._next <= now and self._sent / period < self.rate / 2:
+                self.rate, self._next = None, 0.0
+            else:
+                self._adjust(now, grown)
+        self._since, self._before = now, accepted
+        self._sent = self._accepted = self._refused = 0
+
+    def _adjust(self, now: float, rate: float) -> None:
+        """Change the rate; the queue of those who wait already moves with it."""
+        assert self.rate is not None  # noqa: S101  # only called while limiting
+        self._next = now + max(0.0, self._next - now) * self.rate / rate
+        self.rate = rate
 
 
 class RetryPolicy:
@@ -125,6 +155,13 @@ class RetryPolicy:
         """Whether *error* deserves another attempt and the budget has one."""
         return error.retryable and self.budget.take()
 
+    def pause(self, error: S3Error, attempts: int) -> float:
+        """Seconds to wait after attempt number *attempts* failed with *error*."""
+        state = tenacity.RetryCallState(_RETRYING, None, (), {})
+        state.attempt_number = max(1, attempts)
+        state.set_exception((type(error), error, None))
+        return self.wait(state)
+
     def wait(self, state: tenacity.RetryCallState) -> float:
         """Seconds before the next attempt: the server's wish, else full jitter."""
         asked = getattr(state.outcome.exception() if state.outcome else None, "retry_after", None)
@@ -133,4 +170,5 @@ class RetryPolicy:
         return _jitter(state)
 
 
+_RETRYING: Final = tenacity.AsyncRetrying()
 _jitter = tenacity.wait_random_exponential(multiplier=BACKOFF_BASE, max=BACKOFF_CAP)

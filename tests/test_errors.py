@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import pickle
 import socket
 import ssl
@@ -34,12 +35,12 @@ from greenlang_async_storage._error_map import (
     PREFIXES,
     TYPES,
     Row,
-    is_write,
     map_errors,
     row_for_code,
     row_for_type,
     to_s3_error,
 )
+from greenlang_async_storage._errors import is_write
 
 CLASSES = [
     value
@@ -171,6 +172,13 @@ def test_retry_after_is_read_in_both_forms(value: str, seconds: float | None) ->
             botocore.exceptions.EndpointConnectionError(endpoint_url="http://x"),
             S3ConnectionError,
             "not_applied",
+        ),
+        (
+            botocore.exceptions.EndpointConnectionError(
+                endpoint_url="http://x", error=aiohttp.ClientOSError(errno.ECONNRESET, "reset")
+            ),
+            S3ConnectionError,
+            "unknown",
         ),
         (botocore.exceptions.ConnectTimeoutError(endpoint_url="http://x"), S3TimeoutError, "not_applied"),
         (botocore.exceptions.ReadTimeoutError(endpoint_url="http://x"), S3TimeoutError, "unknown"),

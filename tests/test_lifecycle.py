@@ -41,14 +41,14 @@ async def test_closing_waits_for_calls_in_flight() -> None:
 
     task = asyncio.create_task(call())
     await started.wait()
-    closing = asyncio.create_task(lifecycle.drain(10, 1))
+    closing = asyncio.create_task(lifecycle.drain(10))
     await asyncio.sleep(0)
     with pytest.raises(S3SessionClosedError), scope(lifecycle):
         pass
     go.set()
     assert await task == "done"
     await closing
-    assert lifecycle.phase == "closed"
+    assert lifecycle.phase == "draining"
 
 
 @pytest.mark.asyncio
@@ -64,18 +64,22 @@ async def test_closing_ends_what_does_not_end() -> None:
 
     task = asyncio.create_task(call())
     await started.wait()
-    await lifecycle.drain(0, 1)
+    await lifecycle.drain(0)
+    await lifecycle.end(1)
     with pytest.raises(S3SessionClosedError) as caught:
         await task
-    assert caught.value.outcome == "unknown"
+    assert caught.value.outcome == "not_applied"
 
 
 @pytest.mark.asyncio
 async def test_closing_twice_and_at_the_same_time_is_fine() -> None:
     """Draining is idempotent."""
     lifecycle = Lifecycle()
-    await asyncio.gather(lifecycle.drain(1, 1), lifecycle.drain(1, 1))
-    await lifecycle.drain(1, 1)
+    await asyncio.gather(lifecycle.drain(1), lifecycle.drain(1))
+    await lifecycle.end(1)
+    lifecycle.close()
+    await lifecycle.drain(1)
+    lifecycle.close()
     assert lifecycle.phase == "closed"
     with pytest.raises(S3SessionClosedError):
         lifecycle.require_not_closed()
