@@ -12,6 +12,7 @@ from . import _admin, _probe
 from ._arguments import checked_bucket
 from ._aws import OpenedClient, credentials_expire_at, open_client, refresh_credentials
 from ._bucket import Bucket
+from ._concurrency import wait_through_cancels
 from ._connection import ClientHooks, Connection
 from ._errors import S3SessionClosedError
 from ._log import log
@@ -63,7 +64,10 @@ class StorageSession:
             async with AsyncExitStack() as stack:
                 opened = await stack.enter_async_context(await open_client(self._settings))
                 hooks = ClientHooks(partial(refresh_credentials, opened.client), payload_for(opened.client))
-                self._connection = Connection(opened.client, self._settings, hooks)
+                connection = Connection(opened.client, self._settings, hooks)
+                if self._was_closed():
+                    raise S3SessionClosedError("the session was closed while it was opening")
+                self._connection = connection
                 stack.pop_all()
         except BaseException:
             self._state = "closed"
@@ -85,21 +89,42 @@ class StorageSession:
         Close the session: wait up to *drain* seconds for calls in flight, end the rest, then the connections.
 
         New calls are refused at once. Calls that are ended raise `S3SessionClosedError` and clean up after
-        themselves within `GREENLANG_STORAGE_CLEANUP_TIMEOUT`. Closing again does nothing.
+        themselves within `GREENLANG_STORAGE_CLEANUP_TIMEOUT`; a cancel of this call ends them at once, and is
+        raised when all is closed. Closing again does nothing.
+
+        Raises:
+            S3WrongLoopError: called in another event loop or process than the session's own; it stays open.
         """
         if self._connection is None or self._opened is None or self._closing is None:
             self._state = "closed"
             return
+        if self._was_closed():
+            return
+        self._connection.require_usable()
         async with self._closing:
-            if self._state == "closed":
+            if self._was_closed():
                 return
             self._state = "closing"
             try:
                 await self._connection.aclose(drain)
             finally:
                 self._state = "closed"
-                await self._opened.aclose()
-                log.info("storage.session_closed", possible_orphans=self.statistics().possible_orphans)
+                await self._disconnect(self._opened)
+
+    async def _disconnect(self, opened: OpenedClient) -> None:
+        """Close the connections, also when this is cancelled: nobody could do it later."""
+        closing = asyncio.ensure_future(opened.aclose())
+        cancelled = await wait_through_cancels(closing, timeout=self._settings.cleanup_timeout)
+        log.info("storage.session_closed", possible_orphans=self.statistics().possible_orphans)
+        if not closing.done():
+            closing.cancel()
+        if cancelled:
+            raise asyncio.CancelledError
+        if closing.done():
+            closing.result()
+
+    def _was_closed(self) -> bool:
+        return self._state == "closed"
 
     def bucket(self, name: str) -> Bucket:
         """
