@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 from ._concurrency import task_group
 from ._errors import S3Error, S3InvalidRequestError, S3NotFoundError
@@ -18,15 +19,21 @@ if TYPE_CHECKING:
     from ._connection import Connection
     from ._settings import StorageSettings
 
-AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+AWS_DOMAINS = (
+    *(".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws"),
+    *(".c2s.ic.gov", ".sc2s.sgov.gov", ".cloud.adc-e.uk", ".csp.hci.ic.gov"),
+    *(".api.amazonwebservices.com.cn", ".api.amazonwebservices.eu"),
+    *(".api.aws.ic.gov", ".api.aws.scloud", ".api.cloud-aws.adc-e.uk", ".api.aws.hci.ic.gov"),
+)
+"""Of every partition (botocore's `partitions.json`), IPv4 and dual-stack."""
 _ALREADY_OURS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 _PROBE_ORDER: tuple[Purpose, ...] = ("temp", "cache", "data_lake", "reports", "models")
 
 
 def is_aws(endpoint_url: str) -> bool:
     """Whether an endpoint is AWS's own."""
-    host = endpoint_url.partition("://")[2].partition("/")[0].partition(":")[0]
-    return host.endswith(AWS_DOMAINS)
+    host = urlsplit(endpoint_url).hostname or ""
+    return host.rstrip(".").endswith(AWS_DOMAINS)
 
 
 def seconds_until(moment: datetime | None) -> float | None:
