@@ -1,4 +1,4 @@
-"""The whole path on moto and MinIO: every compiled operation, read back by a plain client where it matters."""
+"""The whole path on moto and MinIO: every compiled operation, read back by a plain client too."""
 
 from __future__ import annotations
 
