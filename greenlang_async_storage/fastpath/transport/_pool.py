@@ -99,7 +99,11 @@ class Pool:
             raise RuntimeError(
                 "this HTTP session has connections on another event loop: make one session per loop"
             )
+        self._forget()
         self._loop = loop
+
+    def _forget(self) -> None:
+        """Drop the connections of a loop that was closed: nothing of it can be called any more."""
         for connection in self._sockets:
             connection.socket.close()
         self._slots = self._idle_count = 0
@@ -315,6 +319,9 @@ class Pool:
     async def aclose(self) -> None:
         """Close every connection, fail every request, wait for the sockets to close; safe to call twice."""
         self._closed = True
+        if self._loop is not None and self._loop.is_closed():
+            self._forget()
+            return
         error = SessionClosedError("the HTTP session was closed")
         while self._waiters:
             waiter = self._waiters.popleft()

@@ -35,6 +35,18 @@ def test_a_session_outlives_its_loop() -> None:
         gc.collect()
 
 
+def test_a_session_is_closed_after_its_loop() -> None:
+    """Closing a session whose loop is gone already drops its connections without an error."""
+    session = HTTPSession(timeout=(5, 5))
+    with warnings.catch_warnings():
+        # asyncio's own, about the transport that went down with its loop.
+        warnings.simplefilter("ignore", ResourceWarning)
+        asyncio.run(once(session))
+        asyncio.run(session.close())
+        gc.collect()
+    assert session.statistics().idle == 0
+
+
 def test_a_session_with_connections_refuses_another_loop() -> None:
     """A session whose connections live on a running loop says so on any other."""
     session = HTTPSession(timeout=(5, 5))
