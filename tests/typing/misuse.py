@@ -28,7 +28,6 @@ def settings(made: StorageSettings) -> None:
     made.region = "eu-west-2"  # type: ignore[misc]
     made.bucket("backups")  # type: ignore[arg-type]
     StorageSettings(max_pool=10)  # type: ignore[call-arg]
-    StorageSettings("eu-west-1")  # type: ignore[call-arg]
 
 
 async def sessions(session: StorageSession, statistics: Statistics) -> None:
