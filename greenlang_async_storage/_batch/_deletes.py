@@ -11,7 +11,7 @@ from greenlang_async_storage._error_map import to_s3_error
 from greenlang_async_storage._errors import S3Error
 from greenlang_async_storage._types import BatchReport, Outcome, ProgressHook
 
-from ._target import BatchTarget, Tally, as_error
+from ._target import BatchTarget, Tally, as_error, many
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -50,7 +50,7 @@ async def delete_many(
         return outcomes
 
     async with tally.progress:
-        settled = await run_bounded(_grouped(keys), work, width=width, fail_fast=True)
+        settled = await run_bounded(_grouped(many(keys, "keys")), work, width=width, fail_fast=True)
     return tally.report([outcome for each in settled for outcome in each.value or ()])
 
 

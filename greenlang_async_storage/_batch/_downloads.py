@@ -14,7 +14,7 @@ from greenlang_async_storage._local_files import local_errors
 from greenlang_async_storage._types import BatchReport, ObjectInfo, Outcome, ProgressHook, StrPath
 
 from ._paths import LocalTree
-from ._target import BatchTarget, Outcomes, Tally, as_error, outcome_of
+from ._target import BatchTarget, Outcomes, Tally, as_error, many, outcome_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -45,7 +45,7 @@ async def download_many(
         return outcome
 
     async with tally.progress:
-        settled = await run_bounded(keys, work, width=width, fail_fast=fail_fast)
+        settled = await run_bounded(many(keys, "keys"), work, width=width, fail_fast=fail_fast)
     return tally.report([outcome_of(each) for each in settled])
 
 
@@ -63,7 +63,7 @@ async def stream_downloads(
             target, index, key, tree, target.parts_of(width), durable=durable, streamed=True
         )
 
-    async with stream_bounded(keys, work, width=width) as settled:
+    async with stream_bounded(many(keys, "keys"), work, width=width) as settled:
         yield Outcomes(settled)
 
 

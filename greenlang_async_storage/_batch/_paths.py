@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import unicodedata
 from pathlib import Path
 from typing import Final
@@ -16,10 +17,11 @@ _WINDOWS_FORBIDDEN: Final = frozenset('\\:*?"<>|')
 class LocalTree:
     """One directory that downloads go into; refuses keys that would leave it or meet another key's file."""
 
-    __slots__ = ("_root", "_taken")
+    __slots__ = ("_lock", "_root", "_taken")
 
     def __init__(self, directory: str | os.PathLike[str], *, remember: bool) -> None:
         self._root = Path(directory).absolute()
+        self._lock = threading.Lock()
         self._taken: dict[str, str] | None = {} if remember else None
         """Folded path → key; only a batch that keeps its outcomes anyway can afford to remember."""
 
@@ -37,7 +39,8 @@ class LocalTree:
         for part in parts:
             if reason := _fault(part):
                 raise _refused(key, reason)
-        self._claim(key, parts)
+        with self._lock:
+            self._claim(key, parts)
         folder = self._root
         folder.mkdir(parents=True, exist_ok=True)
         for part in parts[:-1]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Sized
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from greenlang_async_storage._arguments import checked_bucket, checked_key
-from greenlang_async_storage._concurrency import ProgressReporter, Settled
+from greenlang_async_storage._concurrency import Items, ProgressReporter, Settled
 from greenlang_async_storage._error_map import to_s3_error
 from greenlang_async_storage._errors import S3Error, S3InvalidRequestError
 from greenlang_async_storage._types import BatchReport, Outcome, ProgressHook
@@ -56,10 +57,23 @@ class BatchTarget(NamedTuple):
         return max(1, self.connection.settings.transfer_concurrency // width)
 
 
+def many(items: Items[T], what: str) -> Items[T]:
+    """*items*, unless it is one string, whose characters would be taken for keys."""
+    if isinstance(items, str | bytes | bytearray | memoryview):
+        raise TypeError(f"{what} is one {type(items).__name__}, not an iterable of {what}: pass a list")
+    return items
+
+
 def as_error(exc: Exception, operation: str, bucket: str, key: str) -> S3Error:
-    """An item's failure, whatever it was, in the tree users catch; the original is its cause."""
+    """
+    An item's failure, whatever it was, in the tree users catch; the original is its cause.
+
+    Neither has a traceback: its frames would keep the item's data in memory as long as the report. Of an
+    exception that is not ours, such as one of the item's source, a note says where it was raised.
+    """
     error = to_s3_error(exc, operation=operation, bucket=bucket, key=key)
     if error is None:
+        exc.add_note("".join(traceback.format_tb(exc.__traceback__)).rstrip())
         error = S3InvalidRequestError(
             f"{type(exc).__name__}: {exc}", operation=operation, bucket=bucket, key=key, attempts=0
         )
@@ -67,7 +81,20 @@ def as_error(exc: Exception, operation: str, bucket: str, key: str) -> S3Error:
         error.__cause__ = exc
     if error.operation is None:
         error.operation = operation
+    _drop_frames(error)
     return error
+
+
+def _drop_frames(error: BaseException) -> None:
+    """Take the tracebacks from *error* and all that led to it."""
+    todo, seen = [error], {id(error)}
+    while todo:
+        each = todo.pop()
+        each.__traceback__ = None
+        for before in (each.__cause__, each.__context__):
+            if before is not None and id(before) not in seen:
+                seen.add(id(before))
+                todo.append(before)
 
 
 def outcome_of(settled: Settled[Outcome[T]]) -> Outcome[T]:

@@ -19,7 +19,7 @@ from greenlang_async_storage._types import (
     WriteOptions,
 )
 
-from ._target import BatchTarget, Outcomes, Tally, as_error, outcome_of
+from ._target import BatchTarget, Outcomes, Tally, as_error, many, outcome_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -45,7 +45,7 @@ async def upload_many(
         return outcome
 
     async with tally.progress:
-        settled = await run_bounded(items, work, width=width, fail_fast=fail_fast)
+        settled = await run_bounded(many(items, "items"), work, width=width, fail_fast=fail_fast)
     return tally.report([outcome_of(each) for each in settled])
 
 
@@ -60,7 +60,7 @@ async def stream_uploads(
     async def work(index: int, item: UploadItem) -> Outcome[UploadResult]:
         return await _attempt(target, index, item, target.parts_of(width), streamed=True)
 
-    async with stream_bounded(items, work, width=width) as settled:
+    async with stream_bounded(many(items, "items"), work, width=width) as settled:
         yield Outcomes(settled)
 
 
