@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from greenlang_async_storage import _copy, _objects, _presign
+from greenlang_async_storage._arguments import checked_bucket
 
 from ._view import BucketView
 
@@ -63,6 +64,8 @@ class BucketChanges(BucketView):
             S3InvalidRequestError: source and destination are the same object.
         """
         origin, full = self._full(source), self._full(destination)
+        if source_bucket is not None:
+            checked_bucket(source_bucket)
         with self._within(timeout, "CopyObject", full):
             result = await _copy.copy(
                 self._connection, self._name, origin, full, source_bucket=source_bucket, version_id=version_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from greenlang_async_storage import _download_file, _downloads, _listing, _objects
+from greenlang_async_storage._errors import S3InvalidRequestError
 
 from ._view import BucketView
 
@@ -232,15 +233,30 @@ class BucketReads(BucketView):
 
         Raises:
             S3NotFoundError: no such bucket.
+            S3InvalidRequestError: at once, for another *page_size* or text that is no UTF-8.
         """
         return _listing.list_objects(
             self._connection,
             self._name,
             self._full_prefix(prefix),
-            start_after=None if start_after is None else self._prefix + start_after,
+            start_after=None if start_after is None else self._after(start_after),
             page_size=page_size,
             scope=self._prefix,
         )
+
+    def _after(self, key: str) -> str:
+        """Where a listing goes on: any text that has a form in UTF-8, whether or not a key could be so."""
+        after = self._prefix + key
+        try:
+            after.encode()
+        except UnicodeEncodeError:
+            raise S3InvalidRequestError(
+                f"start_after {key!a} holds a lone surrogate, which UTF-8 cannot encode",
+                operation="ListObjectsV2",
+                bucket=self._name,
+                remedy="Pass the key of an earlier item.",
+            ) from None
+        return after
 
     def list_prefixes(self, prefix: str = "", delimiter: str = "/") -> AsyncIterator[str]:
         """Every "folder" directly under *prefix*, each ending in *delimiter*; one page in memory."""

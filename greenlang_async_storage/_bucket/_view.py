@@ -52,6 +52,7 @@ class BucketView:
         Raises:
             S3InvalidRequestError: an empty prefix, or one with a segment such as `..`.
         """
+        self._full_prefix(prefix)
         ended = prefix if prefix.endswith("/") else f"{prefix}/"
         if ended == "/":
             raise S3InvalidRequestError(
@@ -82,8 +83,9 @@ class BucketView:
         return replace(found, key=found.key.removeprefix(self._prefix))  # type: ignore[type-var]  # all are dataclasses
 
     def _own(self, upload: MultipartUpload) -> MultipartUpload:
-        """*upload*, checked to be in this view."""
+        """*upload*, checked to be in this view: it may come from a stranger, with `..` in its key."""
         if upload.bucket == self._name and upload.key.startswith(self._prefix):
+            checked_key(self._name, upload.key)
             return upload
         raise S3InvalidRequestError(
             f"the multipart upload of s3://{upload.bucket}/{upload.key} does not belong to {self!r}",
