@@ -76,5 +76,14 @@ class Scope:
             raise ScopeEndedError(self._ended) from exc
 
 
-call_deadline: ContextVar[float | None] = ContextVar("greenlang_call_deadline", default=None)
-"""Loop time by which the public call that is running now must end; inherited by the tasks it starts."""
+class CallDeadline:
+    """Loop time by which a public call must end; `None` once it has, for tasks it started that go on."""
+
+    __slots__ = ("ends",)
+
+    def __init__(self, ends: float) -> None:
+        self.ends: float | None = ends
+
+
+call_deadline: ContextVar[CallDeadline | None] = ContextVar("greenlang_call_deadline", default=None)
+"""Of the public call that is running now; inherited by the tasks it starts."""

@@ -9,7 +9,7 @@ from contextvars import Token
 from types import TracebackType
 from typing import Final, Literal, Protocol, TypeAlias
 
-from ._deadline import Scope, ScopeEndedError, call_deadline
+from ._deadline import CallDeadline, Scope, ScopeEndedError, call_deadline
 from ._errors import (
     S3InvalidRequestError,
     S3SessionClosedError,
@@ -134,7 +134,17 @@ class CallScope:
     A *part* of a call that began earlier may still begin while the session drains.
     """
 
-    __slots__ = ("_bucket", "_key", "_lifecycle", "_operation", "_part", "_scope", "_timeout", "_token")
+    __slots__ = (
+        "_bucket",
+        "_deadline",
+        "_key",
+        "_lifecycle",
+        "_operation",
+        "_part",
+        "_scope",
+        "_timeout",
+        "_token",
+    )
 
     def __init__(
         self,
@@ -160,7 +170,8 @@ class CallScope:
         self._operation = operation
         self._bucket = bucket
         self._key = key
-        self._token: Token[float | None] | None = None
+        self._token: Token[CallDeadline | None] | None = None
+        self._deadline: CallDeadline | None = None
         self._scope = Scope()
 
     def __enter__(self) -> None:
@@ -170,7 +181,8 @@ class CallScope:
             self._lifecycle.require_open()
         if self._timeout is not None:
             ends = self._lifecycle.loop.time() + self._timeout
-            self._token = call_deadline.set(ends)
+            self._deadline = CallDeadline(ends)
+            self._token = call_deadline.set(self._deadline)
             self._scope = Scope(ends)
         self._scope.__enter__()
         self._lifecycle.enter(self)
@@ -190,6 +202,8 @@ class CallScope:
             exc.key = exc.key or self._key
         if self._token is not None:
             call_deadline.reset(self._token)
+        if self._deadline is not None:
+            self._deadline.ends = None
         try:
             self._scope.__exit__(exc_type, exc, traceback)
         except ScopeEndedError as ended:

@@ -122,7 +122,8 @@ class RequestEngine:
         """A job with the deadlines that fit it: transfers have no total one, long calls a long one."""
         self.counters.requests += 1
         settings = self._settings
-        ends = call_deadline.get()
+        inherited = call_deadline.get()
+        ends = None if inherited is None else inherited.ends
         limit = settings.attempt_timeout
         if transfer_bytes > SMALL_BODY:
             limit += transfer_bytes / TRANSFER_BYTES_PER_SECOND

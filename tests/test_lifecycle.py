@@ -15,6 +15,7 @@ from greenlang_async_storage import (
 )
 from greenlang_async_storage._deadline import Scope, ScopeEndedError
 from greenlang_async_storage._lifecycle import CallScope, Lifecycle
+from tests.support.scripted import Script, scripted_connection
 
 
 def scope(lifecycle: Lifecycle, timeout: float | None = None) -> CallScope:
@@ -155,3 +156,26 @@ async def test_a_forked_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(S3WrongLoopError, match="fork"):
         lifecycle.require_usable()
+
+
+@pytest.mark.asyncio
+async def test_a_task_that_outlives_its_call_has_no_deadline() -> None:
+    """What a producer or hook starts for later is held to the deadline while the call runs, not after."""
+    conn = scripted_connection()
+    go = asyncio.Event()
+
+    async def later() -> str:
+        await go.wait()
+        reply: str = await conn.call("HeadObject", Script(_soon), bucket="b", key="k")
+        return reply
+
+    with conn.within(0.02, "PutObject", "b", "k"):
+        task = asyncio.create_task(later())
+    await _soon()
+    go.set()
+    assert await task == "reply"
+
+
+async def _soon() -> str:
+    await asyncio.sleep(0.03)
+    return "reply"
