@@ -88,14 +88,18 @@ class Body:
     async def chunk(self) -> bytes:
         """The next bytes that arrived, `b""` at the end of a whole body."""
         fast = self._fast
-        data = await self._guard(fast.readany() if fast is not None else self._stream.read(CHUNK))
+        if fast is None:
+            data = await self._guard(self._stream.read(CHUNK))
+        else:
+            data = await (fast.readany() if self._arrived(fast) else self._guard(fast.readany()))
         self._count(len(data))
         return data
 
     async def read(self) -> bytes:
         """All the rest of the body, in memory."""
-        if self._fast is not None and self._expected is not None and self._expected <= CHUNK:
-            data = await self._guard(self._stream.read(-1))
+        fast = self._fast
+        if fast is not None and self._expected is not None and self._expected <= CHUNK:
+            data = await (fast.read(-1) if self._arrived(fast) else self._guard(fast.read(-1)))
             self._count(len(data))
             self._count(0)
             return data
@@ -148,6 +152,10 @@ class Body:
     def _failure(self, cls: type[S3Error], text: str, code: str) -> S3Error:
         bucket, key = self._where
         return cls(text, operation="GetObject", bucket=bucket, key=key, code=code, attempts=1, retryable=True)
+
+    def _arrived(self, fast: _FastStream) -> bool:
+        """Whether nothing is left to wait for: then there is no stall to watch, and no timer to pay for."""
+        return fast.bytes_received == self._expected
 
     def _position(self) -> int:
         return self._fast.bytes_received if self._fast is not None else self._received
