@@ -190,8 +190,6 @@ async def test_conditions_belong_to_complete(lake: Bucket, observer: Any, client
     assert not client.calls
     upload = await lake.create_multipart("key")
     parts = send(observer, upload, 1)
-    with pytest.raises(TypeError, match="not 'content_type'"):
-        await lake.complete_multipart(upload, parts, content_type="text/csv")
     observer.put_object(Bucket=lake.name, Key="key", Body=b"theirs")
     with pytest.raises(S3PreconditionFailedError):
         await lake.complete_multipart(upload, parts, if_none_match=True)
@@ -305,6 +303,30 @@ async def test_uploads_stay_in_their_bucket_and_scope(lake: Bucket, observer: An
         await lake.scoped("t10").abort_multipart(mine)
     result = await lake.scoped("t1").complete_multipart(mine, send(observer, mine, 1))
     assert result.key == "key"
+
+
+async def test_a_cancel_while_the_reply_to_create_is_on_its_way(
+    lake: Bucket, observer: Any, client: FaultyClient, session: StorageSession
+) -> None:
+    """The store has opened the upload already: its reply is awaited, and the upload aborted."""
+    opened, proceed = asyncio.Event(), asyncio.Event()
+
+    async def slow(call: Any, arguments: dict[str, Any]) -> Any:
+        reply = await call(**arguments)
+        opened.set()
+        await proceed.wait()
+        return reply
+
+    client.plan("create_multipart_upload", slow)
+    task = asyncio.create_task(lake.create_multipart("key"))
+    await opened.wait()
+    task.cancel()
+    asyncio.get_running_loop().call_soon(proceed.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(client.uploads) == 1
+    assert client.still_open(observer, lake.name) == []
+    assert session.statistics().possible_orphans == 0
 
 
 async def test_a_cancel_at_every_await_of_create_leaves_nothing(

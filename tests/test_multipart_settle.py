@@ -154,10 +154,11 @@ async def test_a_request_sent_twice_by_a_proxy_is_success(
     assert client.calls["abort_multipart_upload"] == 0
 
 
+@pytest.mark.parametrize("server", ["minio"], indirect=True)
 async def test_an_upload_aborted_by_others_is_not_found(
     lake: Bucket, observer: Any, client: FaultyClient
 ) -> None:
-    """Never completed and gone: not found, and certainly not applied."""
+    """Never completed and gone: not found, and certainly not applied (moto answers 500)."""
 
     async def sweep(call: Any, arguments: dict[str, Any]) -> Any:
         await call.__self__.abort_multipart_upload(

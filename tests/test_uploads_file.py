@@ -7,7 +7,6 @@ import hashlib
 import os
 import random
 import threading
-import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,11 +21,9 @@ from greenlang_async_storage import (
     S3Error,
     S3InvalidRequestError,
     S3LocalFileError,
-    S3SourceChangedError,
     StorageSession,
 )
 from greenlang_async_storage._uploads import _source
-from greenlang_async_storage._uploads._buffers import BufferPool
 from tests.support.faulty import FaultyClient, answer
 from tests.support.scripted import error_reply
 
@@ -112,32 +109,6 @@ async def test_a_hash_the_caller_knows_saves_a_pass(
 
 
 @ON_MOTO
-async def test_at_most_concurrency_parts_are_in_memory(
-    lake: Bucket, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A part is read when it may be sent, not before."""
-    client, held, most = FaultyClient.install(lake), 0, 0
-    fill = _source.SourceFile.fill
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        nonlocal held, most
-        held += 1
-        most = max(most, held)
-        return fill(*args, **kwargs)
-
-    async def release(call: Any, arguments: dict[str, Any]) -> Any:
-        nonlocal held
-        reply = await call(**arguments)
-        held -= 1
-        return reply
-
-    monkeypatch.setattr(_source.SourceFile, "fill", counted)
-    client.always["upload_part"] = release
-    await lake.upload_file("key", source, part_size=PART, concurrency=2)
-    assert most == 2
-
-
-@ON_MOTO
 async def test_files_are_never_read_on_the_loop(
     lake: Bucket, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,98 +124,6 @@ async def test_files_are_never_read_on_the_loop(
     await lake.upload_file("key", source, part_size=PART)
     assert threads
     assert threading.get_ident() not in threads
-
-
-def append(path: Path) -> None:
-    """One byte more."""
-    with path.open("ab") as file:
-        file.write(b"x")
-
-
-def truncate(path: Path) -> None:
-    """Shorter than one part."""
-    os.truncate(path, 1000)
-
-
-def overwrite(path: Path) -> None:
-    """Other bytes, the same size, the old modification time put back."""
-    times = path.stat()
-    with path.open("r+b") as file:
-        file.seek(len(LARGE) - 10)
-        file.write(b"0123456789")
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-def replace(path: Path) -> None:
-    """Another file under the same name."""
-    other = path.with_name("other")
-    other.write_bytes(LARGE[::-1])
-    other.replace(path)
-
-
-@pytest.mark.parametrize("change", [append, truncate, overwrite, replace])
-@pytest.mark.parametrize("part", [1, 2, 5])
-async def test_a_file_that_changes_is_not_stored(
-    lake: Bucket, observer: Any, source: Path, change: Callable[[Path], None], part: int
-) -> None:
-    """Modified, truncated, rewritten or replaced at any part: `S3SourceChangedError`, upload aborted."""
-    client = FaultyClient.install(lake)
-
-    async def interfere(call: Any, arguments: dict[str, Any]) -> Any:
-        await asyncio.to_thread(change, source)
-        return await call(**arguments)
-
-    client.plan("upload_part", *[None] * (part - 1), interfere)
-    with pytest.raises(S3SourceChangedError, match=r"changed while it was uploaded") as caught:
-        await lake.upload_file("key", source, part_size=PART, concurrency=1)
-    assert (caught.value.key, caught.value.outcome) == ("key", "not_applied")
-    assert not await lake.exists("key")
-    assert client.still_open(observer, lake.name) == []
-
-
-@ON_MOTO
-async def test_a_change_without_a_trace_is_found_by_content(
-    lake: Bucket, observer: Any, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bytes that differ from those hashed, though size and times agree, are not stored under that hash."""
-    client = FaultyClient.install(lake)
-
-    async def interfere(call: Any, arguments: dict[str, Any]) -> Any:
-        monkeypatch.setattr(_source.SourceFile, "check", lambda _self: None)
-        await asyncio.to_thread(overwrite, source)
-        return await call(**arguments)
-
-    client.plan("create_multipart_upload", interfere)
-    with pytest.raises(S3SourceChangedError, match="differs from what was hashed"):
-        await lake.upload_file("key", source, part_size=PART)
-    assert client.still_open(observer, lake.name) == []
-
-
-@ON_MOTO
-async def test_a_small_file_that_changes_is_not_stored(
-    lake: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file written to while its few bytes are read is refused, too."""
-    path = tmp_path / "small"
-    path.write_bytes(b"before")
-    preadv = os.preadv
-
-    def interfere(descriptor: int, views: list[memoryview], offset: int) -> int:
-        count = preadv(descriptor, views, offset)
-        append(path)
-        return count
-
-    monkeypatch.setattr(os, "preadv", interfere)
-    with pytest.raises(S3SourceChangedError, match="its size went from 6 to 7 bytes"):
-        await lake.upload_file("key", path)
-    assert not await lake.exists("key")
-
-
-@ON_MOTO
-async def test_a_file_that_gives_more_than_its_size_is_refused(lake: Bucket) -> None:
-    """The files of /proc say that they are empty; storing nothing for them would be silent loss."""
-    with pytest.raises(S3SourceChangedError, match="more bytes than its size of 0"):
-        await lake.upload_file("key", "/proc/self/status")
 
 
 @pytest.mark.parametrize(
@@ -315,37 +194,6 @@ async def test_reads_the_system_cuts_short_are_continued(
     monkeypatch.setattr(os, "preadv", short)
     await lake.upload_file("key", source, part_size=PART)
     assert stored(observer, lake.name) == LARGE
-
-
-@ON_MOTO
-async def test_memory_keeps_to_the_formula(lake: Bucket, source: Path) -> None:
-    """Parts are read into the same few buffers: all Python memory peaks at concurrency parts and a little."""
-    await lake.upload_bytes("warm", b"up")
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        await lake.upload_file("key", source, part_size=PART, concurrency=2)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak - before < 2 * PART + 3 * MIB
-
-
-async def test_buffers_somebody_looks_at_are_not_used_again() -> None:
-    """Memory comes back once the last view of it is gone; until then new memory is taken."""
-    pool = BufferPool(10)
-    first = pool.take(4)
-    first[:] = b"part"
-    watching = first[1:]
-    pool.give_back(first)
-    second = pool.take(10)
-    second[:] = b"0123456789"
-    assert bytes(watching) == b"art"
-    memory = second.obj
-    pool.give_back(second)
-    third = pool.take(3)
-    assert third.obj is memory
-    assert bytes(third) == b"012"
 
 
 async def test_a_refused_part_leaves_nothing(

@@ -6,7 +6,6 @@ import asyncio
 import io
 import random
 import threading
-import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -298,80 +297,6 @@ async def test_a_cancel_ends_a_blocked_stream(lake: Bucket, observer: Any, clien
         await task
     assert closed
     assert client.still_open(observer, lake.name) == []
-
-
-class Tracked:
-    """Bytes that count themselves while they are alive."""
-
-    def __init__(self) -> None:
-        self.taken = self.stored = self.peak = 0
-
-    async def produce(self, total: int, size: int) -> AsyncIterator[bytes]:
-        for position in range(0, total, size):
-            piece = DATA[: min(size, total - position)]
-            self.taken += len(piece)
-            self.peak = max(self.peak, self.taken - self.stored)
-            yield piece
-
-    async def store(self, call: Any, arguments: dict[str, Any]) -> Any:
-        for _ in range(5):  # slower than the producer
-            await asyncio.sleep(0)
-        reply = await call(**arguments)
-        self.stored += len(arguments["Body"])
-        return reply
-
-
-@ON_MOTO
-@pytest.mark.parametrize("concurrency", [1, 3])
-@pytest.mark.parametrize("size", [64 * 1024, 1_000_003, PART, PART - 1])
-async def test_bytes_taken_and_not_stored_are_bounded(lake: Bucket, concurrency: int, size: int) -> None:
-    """However fast the producer, it is never more than (concurrency + 1) parts ahead of the store."""
-    client, tracked = FaultyClient.install(lake), Tracked()
-    client.always["upload_part"] = tracked.store
-    source = tracked.produce(6 * PART + 11, size)
-    await lake.upload_stream("key", source, part_size=PART, concurrency=concurrency)
-    assert tracked.taken == 6 * PART + 11
-    assert PART < tracked.peak <= (concurrency + 1) * PART
-
-
-@ON_MOTO
-async def test_parts_are_sent_side_by_side_and_never_more_than_asked(lake: Bucket) -> None:
-    """With concurrency 2 there are moments with two parts on their way, and none with three."""
-    client, running, most = FaultyClient.install(lake), 0, 0
-
-    async def count(call: Any, arguments: dict[str, Any]) -> Any:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        try:
-            return await call(**arguments)
-        finally:
-            running -= 1
-
-    client.always["upload_part"] = count
-    await lake.upload_stream("key", pieces(DATA * 2, PART), part_size=PART, concurrency=2)
-    assert most == 2
-
-
-@ON_MOTO
-@pytest.mark.parametrize("size", [64 * 1024, 1_000_003, PART])
-@pytest.mark.parametrize("concurrency", [1, 3])
-async def test_memory_keeps_to_the_formula(lake: Bucket, size: int, concurrency: int) -> None:
-    """All Python memory of a stream, its pieces included, peaks at (concurrency + 1) parts and a little."""
-
-    async def produce() -> AsyncIterator[bytes]:
-        for number in range(12 * PART // size):
-            yield bytes([number % 256]) * size
-
-    await lake.upload_bytes("warm", b"up")
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        await lake.upload_stream("key", produce(), part_size=PART, concurrency=concurrency)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak - before < (concurrency + 1) * PART + 2 * MIB
 
 
 async def test_progress_is_cumulative_and_ends_at_the_total(lake: Bucket) -> None:

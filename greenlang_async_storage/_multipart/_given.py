@@ -50,14 +50,9 @@ async def complete_for_others(
 
     What the senders do not know (sizes, and checksums where the upload has an algorithm) is asked from S3:
     one request per 1,000 parts. Raises `S3InvalidRequestError`, before anything is completed, for no part at
-    all, a number outside 1 to 10,000, a number given twice, or a part S3 does not hold in that form;
-    TypeError for options other than `if_none_match` and `if_match`.
+    all, a number outside 1 to 10,000, a number given twice, or a part S3 does not hold in that form. Of
+    *conditions* only `if_none_match` and `if_match` count.
     """
-    if others := conditions.keys() - {"if_none_match", "if_match"}:
-        raise TypeError(
-            f"complete_multipart() takes if_none_match and if_match, not {min(others)!r}; "
-            "pass other options to create_multipart()"
-        )
     write = prepare_write(conn.settings, upload.key, conditions)
     ordered = _ordered(upload, parts)
     if any(part.size is None or (part.checksum is None and upload.checksum != "none") for part in ordered):
