@@ -21,9 +21,9 @@ _PIECE = 1 << 20
 _FILES = (io.BufferedReader, io.BufferedRandom, io.FileIO)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Outgoing:
-    """The body of a request."""
+    """The body of a request. Its repr shows none of it."""
 
     content: RequestBody
     length: int

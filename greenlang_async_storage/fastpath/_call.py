@@ -26,9 +26,9 @@ _NO_BODY = _body.Outgoing(None, 0, expects=False)
 _LENGTHLESS = frozenset({"GET", "HEAD"})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Request:
-    """One request, signed and ready, with what is needed to understand its reply."""
+    """One request, signed and ready, with what its reply is understood by. Its repr shows no header."""
 
     operation: Operation
     handlers: Handlers

@@ -35,7 +35,6 @@ class FastPathMixin:
         meta: Any
         exceptions: Any
         _endpoint: Any
-        _loader: Any
         _request_signer: Any
         _ruleset_resolver: Any
         _serializer: Any
@@ -54,10 +53,13 @@ class FastPathMixin:
     async def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any:
         # The next base is AioBaseClient, which mypy cannot know.
         following: Callable[..., Any] = super()._make_api_call  # type: ignore[misc]
+        request: Request | None = None
         try:
             request = await self._fastpath.request(self, operation_name, api_params, following)
         except PassOn as signal:
             COUNTERS.passed_on[signal.reason] += 1
+        if request is None:
+            # Outside the handler: what botocore raises has nothing to do with our signal.
             return await following(operation_name, _plain(api_params))
         COUNTERS.operations[operation_name] += 1
         answer = await _exchange(self, request)

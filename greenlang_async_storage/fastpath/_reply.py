@@ -27,7 +27,7 @@ async def read_document(wire: WireResponse, headers: dict[str, str], operation: 
     """
     try:
         announced = headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) <= MAX_REPLY_BYTES:
+        if announced.isdecimal() and len(announced) < 20 and int(announced) <= MAX_REPLY_BYTES:
             return await wire.read()
         pieces: list[bytes] = []
         size = 0

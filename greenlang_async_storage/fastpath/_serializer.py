@@ -21,9 +21,9 @@ _QUERY_SAFE = "-._~"
 _KEY_SAFE = "/~"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Draft:
-    """A request before it knows its host, its credentials and the hash of its body."""
+    """A request before it knows host, credentials and the hash of its body. Its repr shows no header."""
 
     bucket: str
     key: str | None

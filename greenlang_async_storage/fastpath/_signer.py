@@ -32,6 +32,9 @@ class Keys(NamedTuple):
     secret_key: str
     token: str | None
 
+    def __repr__(self) -> str:
+        return f"Keys({self.access_key}, ...)"
+
 
 class _Clock:
     """The time as AWS writes it, formatted once a second."""

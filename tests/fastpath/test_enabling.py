@@ -13,6 +13,7 @@ import pytest
 from aiobotocore.httpsession import AIOHTTPSession
 
 from greenlang_async_storage import fastpath
+from greenlang_async_storage.fastpath import _call
 from greenlang_async_storage.fastpath._mixin import FastPathMixin
 from greenlang_async_storage.fastpath.transport import HTTPSession
 from tests.fastpath.recorders import DEFAULTS, RecordingSession, new_session
@@ -158,6 +159,25 @@ async def test_credentials_are_read_on_every_call() -> None:
         ]
         assert used == ["OTHER", "KEY1", "KEY2"]
         assert dict(session.sent[-1].headers)["x-amz-security-token"] == "token"
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("recorded")
+async def test_no_secret_is_shown() -> None:
+    """What a traceback with locals would print holds neither keys nor tokens nor signed headers."""
+    arguments = {**DEFAULTS, "aws_session_token": "TOKEN"}
+    async with new_session().create_client("s3", **arguments) as client:
+        parameters = {
+            **_KEY,
+            "SSECustomerKey": "0123456789abcdef0123456789abcdef",
+            "SSECustomerAlgorithm": "AES256",
+        }
+        following = super(FastPathMixin, client)._make_api_call
+        request = await client._fastpath.request(client, "GetObject", parameters, following)
+        keys = await _call._keys(client)
+        shown = repr((request, request.draft, request.body, request.target, keys, client._fastpath))
+    for secret in (DEFAULTS["aws_secret_access_key"], "TOKEN", "Signature=", "MDEyMzQ1Njc4"):
+        assert secret not in shown
 
 
 @pytest.mark.asyncio

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import botocore.auth
+import botocore.exceptions
 import botocore.handlers
 import botocore.history
 import pytest
@@ -94,6 +95,15 @@ async def test_parameters_that_are_botocores(
         assert await passed_on(pair, operation, parameters) - {Reason.OPERATION} == {reason} - {
             Reason.OPERATION
         }
+
+
+async def test_botocores_errors_show_nothing_of_us() -> None:
+    """What a passed-on call raises has no trace of the signal that passed it on."""
+    async with twins(**_HTTP) as pair:
+        with pytest.raises(botocore.exceptions.ParamValidationError) as caught:
+            await pair.fast.head_object(Bucket="bucket")
+        assert caught.value.__context__ is None
+        assert caught.value.__cause__ is None
 
 
 async def test_a_subclass_of_str_is_botocores() -> None:
