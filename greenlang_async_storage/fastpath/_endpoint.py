@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -128,20 +128,19 @@ def _rules_ignore_per_call(client: FastPathMixin) -> bool:
 
 
 def _mentions(rules: object) -> bool:
-    return any(
-        text in _PER_CALL if is_reference else any(f"{{{name}" in text for name in _PER_CALL)
-        for text, is_reference in _texts(rules, is_reference=False)
-    )
-
-
-def _texts(node: object, *, is_reference: bool) -> Iterator[tuple[str, bool]]:
-    if isinstance(node, str):
-        yield node, is_reference
-    elif isinstance(node, Mapping):
-        for name, value in node.items():
-            yield from _texts(value, is_reference=name == "ref")
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _texts(value, is_reference=False)
-    elif hasattr(node, "conditions"):  # a rule
-        yield from _texts(vars(node), is_reference=False)
+    """Whether *rules* use a parameter that differs by call: `{"ref": "Key"}`, or `{Key}` in a text."""
+    waiting = [rules]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, str):
+            if "{" in node and any(f"{{{name}" in node for name in _PER_CALL):
+                return True
+        elif isinstance(node, Mapping):
+            if node.get("ref") in _PER_CALL:
+                return True
+            waiting.extend(node.values())
+        elif isinstance(node, list | tuple):
+            waiting.extend(node)
+        elif hasattr(node, "conditions"):  # a rule
+            waiting.extend(vars(node).values())
+    return False

@@ -14,6 +14,7 @@ from aiobotocore.httpsession import AIOHTTPSession
 
 from greenlang_async_storage import fastpath
 from greenlang_async_storage.fastpath import _call
+from greenlang_async_storage.fastpath._conditions import Reason
 from greenlang_async_storage.fastpath._mixin import FastPathMixin
 from greenlang_async_storage.fastpath.transport import HTTPSession
 from tests.fastpath.recorders import DEFAULTS, RecordingSession, new_session
@@ -200,3 +201,18 @@ async def test_concurrent_first_calls() -> None:
     async with new_session().create_client("s3", **DEFAULTS) as client:
         await asyncio.gather(*[client.head_object(Bucket="bucket", Key=str(number)) for number in range(20)])
         assert {sent.url[-2:] for sent in client._endpoint.http_session.sent} >= {"/7", "19"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("recorded")
+async def test_rules_that_look_at_keys() -> None:
+    """Were the endpoint rules to depend on the key, no endpoint would be kept for a bucket."""
+    async with new_session().create_client("s3", **DEFAULTS) as client:
+        resolver = client._ruleset_resolver
+        resolver._provider._excluded_params = frozenset()
+        rule = copy.copy(resolver._provider.ruleset.rules[0])
+        rule.conditions = [*rule.conditions, {"fn": "isSet", "argv": [{"ref": "Key"}]}]
+        resolver._provider.ruleset.rules = [rule, *resolver._provider.ruleset.rules]
+        before = fastpath.statistics().passed_on.get(Reason.ENDPOINT, 0)
+        await client.head_object(**_KEY)
+        assert fastpath.statistics().passed_on[Reason.ENDPOINT] == before + 1
