@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from socket import SO_LINGER, SOL_SOCKET
 from typing import Self, TypeAlias
 
 from greenlang_async_storage.fastpath._wire import Origin
@@ -80,7 +80,7 @@ class Peer:
     def reset(self) -> None:
         """Close with RST."""
         sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def wait_closed(self) -> None:
@@ -107,7 +107,11 @@ class Server:
 
     async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=self.tls)
+        listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
+        # Else the kernel takes tens of megabytes that no script has read.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 131_072)
+        listener.bind((self.host, 0))
+        self._server = await asyncio.start_server(self._serve, sock=listener, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
