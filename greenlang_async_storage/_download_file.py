@@ -13,7 +13,7 @@ from ._checksums import CRCS, Crc, RangeCrc, encode
 from ._concurrency import ProgressReporter
 from ._connection import Connection
 from ._download_parts import Parts
-from ._errors import S3IntegrityError, S3ObjectChangedError
+from ._errors import S3IntegrityError, S3InvalidRequestError, S3ObjectChangedError
 from ._info import object_info
 from ._local_files import (
     check_path,
@@ -97,9 +97,13 @@ async def download_file(
         verify=verify,
     )
     if verify not in get_args(Verify):
-        raise ValueError(f"verify is {verify!r}; pass one of {', '.join(get_args(Verify))}")
+        raise S3InvalidRequestError(
+            f"verify is {verify!r}", remedy=f"Pass one of {', '.join(get_args(Verify))}."
+        )
     if request.journal == request.target:
-        raise ValueError(f"resume and path are both {str(request.target)!r}; the journal needs its own file")
+        raise S3InvalidRequestError(
+            f"resume and path are both {str(request.target)!r}", remedy="Give the journal its own file."
+        )
     async with AsyncExitStack() as stack:
         progress = _Progress(stack, on_progress, key)
         return await once_more(conn, lambda: _Attempt(conn, request, progress).run())
@@ -284,11 +288,13 @@ def _whole_crc(info: ObjectInfo) -> Crc | None:
 
 
 def _bounded(name: str, value: int | None, default: int, most: int) -> int:
-    """*value*, else *default*; `ValueError` unless it is an int from 1 to *most*."""
+    """*value*, else *default*; `S3InvalidRequestError` unless it is an int from 1 to *most*."""
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {value!r}")
     if not 1 <= value <= most:
-        raise ValueError(f"{name} is {value}; pass 1 to {most}, or leave it out for {default}")
+        raise S3InvalidRequestError(
+            f"{name} is {value}", remedy=f"Pass 1 to {most}, or leave it out for {default}."
+        )
     return value

@@ -126,20 +126,24 @@ async def open_download(
     `S3PreconditionFailedError` when *if_match* does not hold or *if_none_match* does (status 304), and
     `S3InvalidRequestError` with the object's size for a range that starts behind it.
     """
-    conn.require_open()
-    info, reader = await open_reader(
-        conn,
-        bucket,
-        key,
-        span=check_range(range),
-        if_match=if_match,
-        if_none_match=if_none_match,
-        version_id=version_id,
-    )
-    verifier = Verifier(conn, reader.pin, info.checksum)
-    download = Download(replace(info, key=key.removeprefix(prefix)), reader, verifier)
+    with conn.within(None, "GetObject", bucket, key):
+        info, reader = await open_reader(
+            conn,
+            bucket,
+            key,
+            span=check_range(range),
+            if_match=if_match,
+            if_none_match=if_none_match,
+            version_id=version_id,
+        )
+        verifier = Verifier(conn, reader.pin, info.checksum)
+        download = Download(replace(info, key=key.removeprefix(prefix)), reader, verifier)
+        try:
+            await download._prepare()  # noqa: SLF001  # made here, for the reader's eyes only
+        except BaseException:
+            download._close()  # noqa: SLF001  # as above
+            raise
     try:
-        await download._prepare()  # noqa: SLF001  # made here, for the reader's eyes only
         yield download
     finally:
         download._close()  # noqa: SLF001  # as above
@@ -162,7 +166,9 @@ async def download_bytes(
     """
     span = check_range(range)
     if max_size is not None and (isinstance(max_size, bool) or max_size < 0):
-        raise ValueError(f"max_size is {max_size!r}; pass a number of bytes from 0, or None for no limit")
+        raise S3InvalidRequestError(
+            f"max_size is {max_size!r}, no number of bytes", remedy="Pass 0 or more, or None for no limit."
+        )
     return await once_more(
         conn, partial(_read, conn, bucket, key, span, max_size=max_size, version_id=version_id)
     )

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ._concurrency import wait_through_cancels
-from ._errors import S3LocalFileError
+from ._errors import S3InvalidRequestError, S3LocalFileError
 from ._types import Buffer, StrPath
 
 T = TypeVar("T")
@@ -115,12 +115,14 @@ async def run_local(
 
 
 def check_path(path: StrPath) -> Path:
-    """*path* as a `Path`; `TypeError` or `ValueError` for what can name no file. Touches no file."""
+    """*path* as a `Path`; raises for what can name no file, and touches none."""
     text = os.fspath(path)
     if not isinstance(text, str):
         raise TypeError(f"path must be a str or an os.PathLike of str, not {type(text).__name__}")
     if not text or "\0" in text or text.endswith(os.sep):
-        raise ValueError(f"path {text!r} names no file; end it with a file name, without NUL characters")
+        raise S3InvalidRequestError(
+            f"path {text!r} names no file", remedy="End it with a file name, without NUL characters."
+        )
     return Path(text)
 
 

@@ -20,6 +20,6 @@ def payload_for(client: S3Client) -> Callable[[Buffer, str | None], Buffer]:
     """
     from . import fastpath
 
-    if not any(base.__name__ == "FastPathMixin" for base in type(client).__mro__):
+    if not fastpath.is_enabled(client):
         return lambda data, _sha256: bytes(data) if isinstance(data, memoryview) else data
     return lambda data, sha256: data if sha256 is None else cast("Buffer", fastpath.Payload(data, sha256))

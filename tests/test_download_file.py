@@ -283,10 +283,10 @@ async def test_mistakes_are_found_before_anything_is_sent(
 ) -> None:
     """Values that can never work are TypeError or ValueError that name the limit."""
     wrong: list[tuple[dict[str, Any], type[Exception], str]] = [
-        ({"part_size": 0}, ValueError, "pass 1 to"),
-        ({"part_size": 6 * 1024**3}, ValueError, "pass 1 to"),
+        ({"part_size": 0}, ValueError, "Pass 1 to"),
+        ({"part_size": 6 * 1024**3}, ValueError, "Pass 1 to"),
         ({"part_size": "8MiB"}, TypeError, "must be an int"),
-        ({"concurrency": 0}, ValueError, "pass 1 to"),
+        ({"concurrency": 0}, ValueError, "Pass 1 to"),
         ({"concurrency": True}, TypeError, "must be an int"),
         ({"verify": "always"}, ValueError, "if-available, require"),
         ({"resume": tmp_path / "file"}, ValueError, "its own file"),

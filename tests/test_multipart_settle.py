@@ -289,3 +289,11 @@ async def test_parts_that_land_after_the_abort_are_removed(
         await lake.upload_stream("key", [DATA], part_size=PART)
     assert client.calls["abort_multipart_upload"] >= 2
     assert client.still_open(observer, lake.name) == []
+
+
+async def test_a_conflict_at_complete_is_told_as_one(lake: Bucket, client: FaultyClient) -> None:
+    """S3 drops the upload with its 409: Complete is not sent again, and nothing is called missing."""
+    client.plan(COMPLETE, answer(error_reply("ConditionalRequestConflict", 409)), answer(GONE))
+    with pytest.raises(S3PreconditionFailedError) as caught:
+        await upload(lake, if_none_match=True)
+    assert (client.calls[COMPLETE], caught.value.status, caught.value.outcome) == (1, 409, "not_applied")

@@ -166,7 +166,7 @@ async def test_a_denied_listing_is_raised(lake: Bucket, client: FaultyClient) ->
 
 
 async def test_a_negative_age_is_a_mistake(lake: Bucket, client: FaultyClient) -> None:
-    """ValueError, before anything is listed."""
+    """Refused, before anything is listed."""
     with pytest.raises(ValueError, match="must not be negative"):
         await lake.abort_stale_uploads(older_than=timedelta(seconds=-1))
     assert not client.calls

@@ -241,6 +241,16 @@ async def test_an_acknowledgement_of_other_bytes_is_resent_once(
     assert (client.calls["put_object"], caught.value.outcome) == (4, "unknown")
 
 
+async def test_a_wrong_acknowledgement_of_a_new_object_is_no_refusal(
+    lake: Bucket, client: FaultyClient
+) -> None:
+    """Create-only: the resend meets our own object, and what is told is that its bytes are in doubt."""
+    client.plan("put_object", change_reply(ChecksumCRC64NVME="AAAAAAAAAAA="))
+    with pytest.raises(S3IntegrityError) as caught:
+        await lake.upload_bytes("key", b"data", if_none_match=True)
+    assert (client.calls["put_object"], caught.value.outcome) == (2, "unknown")
+
+
 async def test_bytes_damaged_on_the_way_are_refused_by_the_store(
     lake: Bucket, observer: Any, client: FaultyClient, server: StorageServer
 ) -> None:

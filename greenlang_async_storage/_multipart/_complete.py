@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from greenlang_async_storage._checksums import stored_checksum
 from greenlang_async_storage._connection import Connection
+from greenlang_async_storage._error_map import to_s3_error
 from greenlang_async_storage._errors import (
     S3AccessDeniedError,
     S3Error,
@@ -96,15 +97,25 @@ class Completion:
 
     async def _send(self, s3: S3Client) -> CompleteMultipartUploadOutputTypeDef:
         upload = self.upload
-        return await s3.complete_multipart_upload(
-            Bucket=upload.bucket,
-            Key=upload.key,
-            UploadId=upload.upload_id,
-            MultipartUpload={"Parts": [self._part(part) for part in self.parts]},
-            **self._expectations(),
-            **self.conditions,
-            **self.conn.owner,
-        )
+        try:
+            return await s3.complete_multipart_upload(
+                Bucket=upload.bucket,
+                Key=upload.key,
+                UploadId=upload.upload_id,
+                MultipartUpload={"Parts": [self._part(part) for part in self.parts]},
+                **self._expectations(),
+                **self.conditions,
+                **self.conn.owner,
+            )
+        except Exception as exc:
+            error = to_s3_error(
+                exc, operation="CompleteMultipartUpload", bucket=upload.bucket, key=upload.key
+            )
+            if error is None or error.code != "ConditionalRequestConflict":
+                raise
+            # S3 asks for a new upload after this answer: the same Complete again would say NoSuchUpload.
+            error.retryable = False
+            raise error from exc
 
     def _expectations(self) -> _Expectations:
         """What S3 is to compare the assembled object with, as far as it is known."""

@@ -11,7 +11,7 @@ from urllib.parse import unquote_plus
 
 from greenlang_async_storage._concurrency import task_group
 from greenlang_async_storage._connection import Connection
-from greenlang_async_storage._errors import S3Error
+from greenlang_async_storage._errors import S3Error, S3InvalidRequestError
 from greenlang_async_storage._info import utc
 from greenlang_async_storage._types import MultipartUpload, StaleUpload
 
@@ -39,10 +39,13 @@ async def abort_stale_uploads(
     that are still being written are aborted too once they are old enough: choose *older_than* well above the
     longest upload.
 
-    Needs s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. ValueError for a negative *older_than*.
+    Needs s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. S3InvalidRequestError for a negative
+    *older_than*.
     """
+    if not isinstance(older_than, timedelta):
+        raise TypeError(f"older_than is a timedelta, not {type(older_than).__name__}: {older_than!r}")
     if older_than < timedelta(0):
-        raise ValueError(f"older_than is {older_than}; it must not be negative")
+        raise S3InvalidRequestError(f"older_than is {older_than}", remedy="It must not be negative.")
     found = [stale async for stale in _older(conn, bucket, prefix, older_than)]
     if dry_run or not found:
         return found

@@ -87,7 +87,7 @@ def check_range(span: object) -> ByteRange | None:
     if not _is_int(start) or not (stop is None or _is_int(stop)):
         raise TypeError(f"range {span!r} must hold bytes as int; only stop may be None, for the end")
     if start < 0 or (stop is not None and stop <= start):
-        raise ValueError(f"range {span!r} holds no byte; it needs 0 <= start < stop")
+        raise S3InvalidRequestError(f"range {span!r} holds no byte", remedy="Pass 0 <= start < stop.")
     return start, stop
 
 

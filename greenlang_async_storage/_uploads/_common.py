@@ -9,6 +9,7 @@ from typing import Final, cast
 from greenlang_async_storage._checksums import CRCS, Crc, Digest, Hasher, compute, digest, encode
 from greenlang_async_storage._chunks import check_part_size
 from greenlang_async_storage._connection import Connection
+from greenlang_async_storage._errors import S3InvalidRequestError
 from greenlang_async_storage._options import WriteRequest, prepare_write
 from greenlang_async_storage._types import Buffer, ChecksumChoice, WriteOptions
 
@@ -72,8 +73,8 @@ def prepare_transfer(
     """
     A transfer with checked options and limits, completed by the settings.
 
-    ValueError for a concurrency below 1; S3InvalidRequestError for a part size S3 does not take, or options
-    it would refuse.
+    S3InvalidRequestError for a concurrency below 1, a part size S3 does not take, or options it would
+    refuse.
     """
     write = prepare_write(conn.settings, key, options, default_content_type=default_content_type)
     if part_size is None:
@@ -83,7 +84,9 @@ def prepare_transfer(
     if concurrency is None:
         concurrency = conn.settings.transfer_concurrency
     elif concurrency < 1:
-        raise ValueError(f"concurrency is {concurrency}; at least one part must be on its way")
+        raise S3InvalidRequestError(
+            f"concurrency is {concurrency}", remedy="Pass at least 1: one part must be on its way."
+        )
     return Transfer(conn, bucket, write, part_size, concurrency)
 
 

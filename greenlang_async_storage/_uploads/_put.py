@@ -37,7 +37,7 @@ async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
     declared: _Declared = {"ChecksumAlgorithm": checksum.algorithm} if checksum is not None else {}
     body = conn.payload(data, digest.sha256_hex)
     stored = None
-    for _ in range(2):
+    for second in (False, True):
         try:
             reply = await conn.call(
                 "PutObject",
@@ -55,6 +55,8 @@ async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
                 transfer_bytes=size,
             )
         except S3PreconditionFailedError as error:
+            if second:
+                break  # the object that was acknowledged wrongly is there, and refuses its own correction
             if not error.ambiguous:
                 raise
             return await _settle(conn, Written(bucket, key, token, size, checksum), error)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Shape: TypeAlias = Any
 """`botocore.model.Shape` and its kinds."""
@@ -18,3 +21,17 @@ Parsed: TypeAlias = dict[str, Any]
 """A response dictionary."""
 Untyped: TypeAlias = Any
 """Any other object of theirs."""
+
+
+class ClientParts:
+    """What the fast path uses of botocore's S3 client; declares, and holds nothing."""
+
+    if TYPE_CHECKING:
+        meta: Any
+        exceptions: Any
+        _endpoint: Any
+        _request_signer: Any
+        _ruleset_resolver: Any
+        _serializer: Any
+        _user_agent_creator: Any
+        _resolve_endpoint_ruleset: Callable[..., Any]

@@ -20,7 +20,7 @@ from greenlang_async_storage.fastpath._wire import Transport
 from greenlang_async_storage.fastpath.transport import HTTPSession
 
 if TYPE_CHECKING:
-    from greenlang_async_storage.fastpath._mixin import FastPathMixin
+    from greenlang_async_storage.fastpath._botocore import ClientParts
 
 _NO_BODY = _body.Outgoing(None, 0, expects=False)
 _LENGTHLESS = frozenset({"GET", "HEAD"})
@@ -62,7 +62,7 @@ class ClientState:
         self._reason: Reason | None = None
 
     async def request(
-        self, client: FastPathMixin, name: str, parameters: dict[str, Any], following: object
+        self, client: ClientParts, name: str, parameters: dict[str, Any], following: object
     ) -> Request:
         """The request for this call. PassOn when the call is botocore's, before anything has an effect."""
         if name not in OPERATIONS:
@@ -91,7 +91,7 @@ class ClientState:
         headers["accept-encoding"] = "identity"
         return Request(compiled, handlers, transport, target, path, headers, body, draft, invocation)
 
-    def _admit(self, client: FastPathMixin, name: str, following: object) -> tuple[Handlers, Transport]:
+    def _admit(self, client: ClientParts, name: str, following: object) -> tuple[Handlers, Transport]:
         """Every condition that does not depend on the parameters."""
         session = client._endpoint.http_session
         if type(session) is not HTTPSession:
@@ -122,7 +122,7 @@ class ClientState:
         return handlers, session
 
     async def _signed(
-        self, client: FastPathMixin, compiled: Operation, draft: Draft, target: Target, body: _body.Outgoing
+        self, client: ClientParts, compiled: Operation, draft: Draft, target: Target, body: _body.Outgoing
     ) -> tuple[str, dict[str, str]]:
         """Path and headers: checksum, identity, expectation, signature, length."""
         config = client.meta.config
@@ -224,7 +224,7 @@ async def _put_trailer(algorithm: str, body: _body.Outgoing, headers: dict[str, 
     headers.pop("content-length", None)
 
 
-async def _keys(client: FastPathMixin) -> _signer.Keys:
+async def _keys(client: ClientParts) -> _signer.Keys:
     credentials: Any = client._request_signer._credentials
     if type(credentials) is AioCredentials:
         return _signer.Keys(credentials.access_key, credentials.secret_key, credentials.token)

@@ -22,7 +22,7 @@ from botocore.auth import AUTH_TYPE_MAPS
 from botocore.history import get_global_history_recorder
 
 if TYPE_CHECKING:
-    from greenlang_async_storage.fastpath._mixin import FastPathMixin
+    from greenlang_async_storage.fastpath._botocore import ClientParts
 
 
 class Reason(StrEnum):
@@ -112,7 +112,7 @@ def pipeline_patched(following: object) -> bool:
     return type(following) is not MethodType or following.__func__ is not current[0]
 
 
-def client_reason(client: FastPathMixin) -> Reason | None:
+def client_reason(client: ClientParts) -> Reason | None:
     """The first reason that holds for every call of *client*, as it was configured."""
     config = client.meta.config
     endpoint: Any = client._endpoint
@@ -140,7 +140,7 @@ def client_reason(client: FastPathMixin) -> Reason | None:
     return Reason.ENDPOINT if client._ruleset_resolver is None else None
 
 
-def call_reason(client: FastPathMixin, following: object) -> Reason | None:
+def call_reason(client: ClientParts, following: object) -> Reason | None:
     """The first reason that may come and go between two calls of the same client."""
     endpoint: Any = client._endpoint
     if (

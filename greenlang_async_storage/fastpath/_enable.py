@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import sys
 import weakref
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What `enable()` was told; each client keeps those of the moment it was made."""
-
-    expect_continue_from: int | None = None
+from greenlang_async_storage.fastpath._options import Options
 
 
 class _Installer:
@@ -52,6 +46,11 @@ def enable(session: object, *, expect_continue_from: int | None = None) -> None:
         return
     installer = _installers[core] = _Installer(options)
     core.register("creating-client-class.s3", installer)  # type: ignore[attr-defined]
+
+
+def is_enabled(client: object) -> bool:
+    """Whether *client*, an S3 client, was made with the fast path in front of it."""
+    return hasattr(type(client), "_fastpath_options")
 
 
 def _core_session(session: object) -> object:

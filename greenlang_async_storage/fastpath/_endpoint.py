@@ -14,7 +14,7 @@ from greenlang_async_storage.fastpath._conditions import PassOn, Reason
 from greenlang_async_storage.fastpath._wire import Origin
 
 if TYPE_CHECKING:
-    from greenlang_async_storage.fastpath._mixin import FastPathMixin
+    from greenlang_async_storage.fastpath._botocore import ClientParts
 
 MAX_CACHED_BUCKETS = 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -51,7 +51,7 @@ class EndpointCache:
 
     async def target(
         self,
-        client: FastPathMixin,
+        client: ClientParts,
         operation_model: Any,
         bucket: str,
         region: str | None,
@@ -74,7 +74,7 @@ class EndpointCache:
 
 
 async def _resolve(
-    client: FastPathMixin, operation_model: Any, bucket: str, parameters: dict[str, Any]
+    client: ClientParts, operation_model: Any, bucket: str, parameters: dict[str, Any]
 ) -> Target | Reason:
     if botocore.handlers.VALID_BUCKET.search(bucket) is None:
         return Reason.BUCKET
@@ -116,7 +116,7 @@ async def _resolve(
     )
 
 
-def _rules_ignore_per_call(client: FastPathMixin) -> bool:
+def _rules_ignore_per_call(client: ClientParts) -> bool:
     provider: Any = client._ruleset_resolver._provider
     known: bool | None = getattr(provider, "_greenlang_per_call_ignored", None)
     if known is None:

@@ -14,7 +14,7 @@ from botocore.awsrequest import HeadersDict
 from greenlang_async_storage.fastpath._model import Operation
 
 if TYPE_CHECKING:
-    from greenlang_async_storage.fastpath._mixin import FastPathMixin
+    from greenlang_async_storage.fastpath._botocore import ClientParts
 
 _PLAIN_REFUSALS = {
     304: frozenset({"304"}),
@@ -25,7 +25,7 @@ _PLAIN_REFUSALS = {
 
 
 async def plain_refusal(
-    client: FastPathMixin, operation: Operation, status: int, headers: dict[str, str], body: bytes
+    client: ClientParts, operation: Operation, status: int, headers: dict[str, str], body: bytes
 ) -> dict[str, Any] | None:
     """The response dictionary of botocore for one of these refusals; None for every other answer."""
     codes = _PLAIN_REFUSALS.get(status)

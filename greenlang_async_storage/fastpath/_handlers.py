@@ -24,7 +24,7 @@ from greenlang_async_storage.fastpath import _retry
 from greenlang_async_storage.fastpath._conditions import PassOn, Reason, is_native
 
 if TYPE_CHECKING:
-    from greenlang_async_storage.fastpath._mixin import FastPathMixin
+    from greenlang_async_storage.fastpath._botocore import ClientParts
 
 _EVENTS = (
     "provide-client-params", "before-parameter-build", "before-endpoint-resolution", "before-call",
@@ -100,7 +100,7 @@ class Handlers:
         return any(stubber.enabled for stubber in self.stubbers)
 
 
-def audit(client: FastPathMixin, operation: str) -> Handlers:
+def audit(client: ClientParts, operation: str) -> Handlers:
     """
     The stateful handlers of *operation*, or the reason that *client* has handlers that are not botocore's
     own.
@@ -143,7 +143,7 @@ def _builtin_emitter() -> Any:
     return emitter
 
 
-def _known(client: FastPathMixin, found: Handlers, handler: Any) -> str | None:
+def _known(client: ClientParts, found: Handlers, handler: Any) -> str | None:
     """The name of one of botocore's handlers; None for those without effect."""
     if type(handler) is FunctionType:
         if handler is _retry.before_call or handler is _retry.before_send:
@@ -163,7 +163,7 @@ def _known(client: FastPathMixin, found: Handlers, handler: Any) -> str | None:
     raise PassOn(Reason.HANDLERS)
 
 
-def _keep(client: FastPathMixin, found: Handlers, name: str, handler: Any, owner: Any) -> None:
+def _keep(client: ClientParts, found: Handlers, name: str, handler: Any, owner: Any) -> None:
     match name:
         case "AioS3RegionRedirectorv2.redirect_from_cache":
             found.redirects = owner._cache

@@ -9,11 +9,12 @@ from aiobotocore.httpsession import AIOHTTPSession
 from botocore.exceptions import HTTPClientError
 
 from greenlang_async_storage.fastpath import _retry
+from greenlang_async_storage.fastpath._botocore import ClientParts
 from greenlang_async_storage.fastpath._call import ClientState, Request
 from greenlang_async_storage.fastpath._checksums import response_algorithm
 from greenlang_async_storage.fastpath._conditions import PassOn, Reason
-from greenlang_async_storage.fastpath._enable import Options
 from greenlang_async_storage.fastpath._errors import plain_refusal
+from greenlang_async_storage.fastpath._options import Options
 from greenlang_async_storage.fastpath._payload import Payload
 from greenlang_async_storage.fastpath._reply import decode_headers, read_document, safe_for_botocore
 from greenlang_async_storage.fastpath._statistics import COUNTERS
@@ -28,18 +29,8 @@ if TYPE_CHECKING:
 _PORTABLE_CONNECTOR_ARGS = frozenset({"keepalive_timeout", "use_dns_cache", "ttl_dns_cache"})
 
 
-class FastPathMixin:
+class FastPathMixin(ClientParts):
     """Stands before `AioBaseClient` in the bases of an S3 client."""
-
-    if TYPE_CHECKING:
-        meta: Any
-        exceptions: Any
-        _endpoint: Any
-        _request_signer: Any
-        _ruleset_resolver: Any
-        _serializer: Any
-        _user_agent_creator: Any
-        _resolve_endpoint_ruleset: Callable[..., Any]
 
     _fastpath_options: Options = Options()
 
