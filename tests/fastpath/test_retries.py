@@ -108,7 +108,8 @@ def _state(client: Any) -> dict[str, Any]:
                 state["quota"] = owner._quota.available_capacity
             if hasattr(owner, "_rate_clocker"):
                 state["throttled"] = owner._enabled
-                state["recorded"] = owner._rate_clocker._count
+                state["recorded"] = (owner._rate_clocker._count, owner._rate_clocker.measured_rate)
+                state["rate"] = owner._token_bucket.max_rate
     return state
 
 
@@ -141,6 +142,16 @@ async def test_quota_comes_back(no_waiting: list[float]) -> None:
         for _ in range(3):
             await _compare(pair, "GetObject", [_OK], no_waiting)
         assert _state(pair.fast)["quota"] == drained + 3
+
+
+async def test_the_limiter_sees_every_answer(no_waiting: list[float]) -> None:
+    """Successes and refusals count for the measured rate of the adaptive mode."""
+    async with twins(config={"retries": {"mode": "adaptive"}}, **_HTTP) as pair:
+        before = _state(pair.fast)
+        for _ in range(4):
+            await _compare(pair, "GetObject", [_OK], no_waiting)
+            await _compare(pair, "GetObject", _SEQUENCES["missing"][1], no_waiting)
+        assert _state(pair.fast) != before
 
 
 async def test_a_redirect_is_remembered(no_waiting: list[float]) -> None:
