@@ -157,7 +157,7 @@ async def test_replaced_source_is_not_copied(
 ) -> None:
     """A source replaced between HEAD and copy gives `S3ObjectChangedError`, and no copy."""
     if server.name == "moto":
-        pytest.skip("moto ignores x-amz-copy-source-if-match: proved on MinIO")
+        pytest.skip("moto ignores x-amz-copy-source-if-match: proved on the other server")
     await lake.upload_bytes("a", b"first")
     interrupt(monkeypatch, session, "copy_object", lambda: lake.upload_bytes("a", b"second"))
     with pytest.raises(S3ObjectChangedError) as caught:

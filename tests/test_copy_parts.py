@@ -146,7 +146,7 @@ async def test_replaced_source_aborts(
 ) -> None:
     """A source replaced between two parts gives `S3ObjectChangedError`, no object and no open upload."""
     if server.name == "moto":
-        pytest.skip("moto ignores x-amz-copy-source-if-match: proved on MinIO")
+        pytest.skip("moto ignores x-amz-copy-source-if-match: proved on the other server")
     put_source(observer, lake.name)
     client: Any = session.client
     original = client.upload_part_copy
