@@ -118,8 +118,9 @@ def copy_tests() -> Path:
 
 def selection(*, newest: bool) -> list[str]:
     """
-    What the source run, on the same oldest Python, does not repeat in vain: the SDK on MinIO, and on the newest
-    Python the fast path too, which reaches into what changes between versions.
+    The SDK on MinIO, and on the newest Python the fast path too, which reaches into what changes there.
+
+    The source run, on the oldest Python, covers the rest.
     """
     return ["-m", "not slow", "-k", "not moto", *([] if newest else ["--ignore=tests/fastpath"])]
 
