@@ -169,7 +169,12 @@ def bucket_name(observer: Any) -> Iterator[str]:
 @pytest.fixture
 def settings(server: StorageServer, bucket_name: str) -> StorageSettings:
     """Settings for `server`, with `bucket_name` as the data lake."""
-    return StorageSettings(**server.settings_kwargs(), data_lake_bucket=bucket_name, fast_path=not PLAIN)
+    return StorageSettings(
+        **server.settings_kwargs(),
+        data_lake_bucket=bucket_name,
+        fast_path=not PLAIN,
+        cleanup_timeout=30,  # a disk that other tests keep busy is no lost upload
+    )
 
 
 @pytest_asyncio.fixture
