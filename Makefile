@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in $(PYTHONS); do \
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 NEXT_INSTALLED := .venv-next/.installed
-EXTRAS := json,testing,demo
+EXTRAS := all
 CHECKED := $(wildcard greenlang_async_storage tests tools examples benchmarks)
 
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "greenlang-async-storage"
-EXTRAS = "json,testing,demo"
+EXTRAS = "all"
 HEADER = "# The versions the project is developed and tested with; made by `make constraints`.\n"
 
 

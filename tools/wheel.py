@@ -19,7 +19,7 @@ from tools.pythons import pythons
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "wheel"
-EXTRAS = "json,testing,demo"
+EXTRAS = "all"
 CONSTRAINTS = ROOT / "constraints.txt"
 MINIO = ROOT / ".tools" / "bin" / "minio"
 PYPROJECT = ROOT / "pyproject.toml"
