@@ -9,6 +9,7 @@ from datetime import datetime
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from ._collector import collector_paused
 from ._endpoints import is_loopback_endpoint, redacted_endpoint
 from ._error_map import map_errors
 from ._log import log
@@ -57,7 +58,7 @@ async def open_client(settings: StorageSettings) -> OpenedClient:
     """
     with map_errors("OpenSession"):
         aws = await asyncio.to_thread(_import_stack)
-        session = await asyncio.to_thread(aws.make_session, settings)
+        session = await asyncio.to_thread(_make_session, aws, settings)
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(aws.new_client(session, settings, __version__))
             if closes := getattr(_credentials(client), "aclose", None):
@@ -107,9 +108,15 @@ def _credentials(client: Any) -> Any:  # noqa: ANN401  # botocore publishes no t
 
 
 def _import_stack() -> ModuleType:
-    from . import _aws_session
+    with collector_paused():
+        from . import _aws_session
 
-    return _aws_session
+        return _aws_session
+
+
+def _make_session(aws: ModuleType, settings: StorageSettings) -> Any:  # noqa: ANN401  # see _credentials
+    with collector_paused():
+        return aws.make_session(settings)
 
 
 def _warn(url: str, settings: StorageSettings) -> None:

@@ -16,6 +16,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from aiobotocore.utils import AioS3RegionRedirectorv2
 
+from ._collector import collector_paused
 from ._credentials import SharedCredentials
 from ._http_sessions import secure
 from ._settings import LOCALSTACK_CREDENTIAL, StorageSettings
@@ -82,6 +83,10 @@ class StorageAioSession(AioSession):  # type: ignore[misc]  # aiobotocore publis
             return await asyncio.to_thread(self._make, service_name, *args, **kwargs)
 
     def _make(self, service_name: str, *args: Any, **kwargs: Any) -> Any:
+        with collector_paused():
+            return self._make_client(service_name, *args, **kwargs)
+
+    def _make_client(self, service_name: str, *args: Any, **kwargs: Any) -> Any:
         client = _finish(super()._create_client(service_name, *args, **kwargs))
         secure(client, self._contexts)
         _bound_region_lookup(client)

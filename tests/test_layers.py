@@ -25,6 +25,7 @@ MAX_FUNCTION_LINES = 60
 LAYERS: dict[int, set[str]] = {
     0: {
         "_closing",
+        "_collector",
         "_deadline",
         "_endpoints",
         "_error_map",
