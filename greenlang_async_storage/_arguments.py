@@ -14,24 +14,32 @@ def checked_bucket(name: str) -> str:
         raise _refused(exc, name, None) from None
 
 
-def checked_key(bucket: str, key: str, prefix: str = "") -> str:
+def checked_key(bucket: str, key: str, prefix: str = "", operation: str | None = None) -> str:
     """The key S3 sees: *prefix* and *key*, each safe by itself and together."""
     try:
         validate_key(key)
         return validate_key(prefix + key) if prefix else key
     except ValueError as exc:
-        raise _refused(exc, bucket, prefix + key) from None
+        raise _refused(exc, bucket, prefix + key, operation) from None
 
 
-def checked_prefix(bucket: str, prefix: str, scope: str = "") -> str:
+def checked_prefix(bucket: str, prefix: str, scope: str = "", operation: str | None = None) -> str:
     """The prefix S3 sees: *scope* and *prefix*."""
     try:
         return validate_prefix(scope + validate_prefix(prefix))
     except ValueError as exc:
-        raise _refused(exc, bucket, scope + prefix) from None
+        raise _refused(exc, bucket, scope + prefix, operation) from None
 
 
-def _refused(fault: ValueError, bucket: str, key: str | None) -> S3InvalidRequestError:
+def _refused(
+    fault: ValueError, bucket: str, key: str | None, operation: str | None = None
+) -> S3InvalidRequestError:
     """The fault's sentence and its remedy, which stands behind the last semicolon."""
     message, _, remedy = str(fault).rpartition("; ")
-    return S3InvalidRequestError(message, bucket=bucket, key=key, remedy=f"{remedy[:1].upper()}{remedy[1:]}.")
+    return S3InvalidRequestError(
+        message,
+        operation=operation,
+        bucket=bucket,
+        key=key,
+        remedy=f"{remedy[:1].upper()}{remedy[1:]}.",
+    )

@@ -39,7 +39,7 @@ class BucketChanges(BucketView):
 
         In a versioned bucket this adds a delete marker; *version_id* removes that version for good.
         """
-        full = self._full(key)
+        full = self._full(key, "DeleteObject")
         with self._within(timeout, "DeleteObject", full):
             await _objects.delete(self._connection, self._name, full, version_id=version_id)
 
@@ -63,7 +63,7 @@ class BucketChanges(BucketView):
             S3ObjectChangedError: the source was replaced meanwhile.
             S3InvalidRequestError: source and destination are the same object.
         """
-        origin, full = self._full(source), self._full(destination)
+        origin, full = self._full(source, "CopyObject"), self._full(destination, "CopyObject")
         if source_bucket is not None:
             checked_bucket(source_bucket)
         with self._within(timeout, "CopyObject", full):
@@ -88,7 +88,7 @@ class BucketChanges(BucketView):
             S3ObjectChangedError: the source was replaced; the copy exists, the new source was kept.
             S3NotFoundError, S3InvalidRequestError: as `copy`.
         """
-        origin, full = self._full(source), self._full(destination)
+        origin, full = self._full(source, "CopyObject"), self._full(destination, "CopyObject")
         with self._within(timeout, "CopyObject", full):
             result = await _copy.move(self._connection, self._name, origin, full)
         return self._relative(result)
@@ -108,7 +108,7 @@ class BucketChanges(BucketView):
             S3InvalidRequestError: too many or too long, or characters S3 refuses; nothing was sent.
             S3NotFoundError: no such key or version.
         """
-        full = self._full(key)
+        full = self._full(key, "PutObjectTagging")
         with self._within(timeout, "PutObjectTagging", full):
             await _objects.set_tags(self._connection, self._name, full, tags, version_id=version_id)
 
@@ -132,7 +132,7 @@ class BucketChanges(BucketView):
             S3InvalidRequestError: *expires_in* out of range.
             S3CredentialsError: no credentials, or they could not be renewed.
         """
-        full = self._full(key)
+        full = self._full(key, "GetObject")
         with self._within(timeout, "GetObject", full):
             return await _presign.presign_download(
                 self._connection,
@@ -158,7 +158,7 @@ class BucketChanges(BucketView):
         *content_length*, in bytes, is signed too where given; otherwise the size is free, so prefer
         `presign_post` for strangers. *expires_in* as in `presign_download`.
         """
-        full = self._full(key)
+        full = self._full(key, "PutObject")
         with self._within(timeout, "PutObject", full):
             return await _presign.presign_upload(
                 self._connection,
@@ -185,7 +185,7 @@ class BucketChanges(BucketView):
         The store refuses everything else: another key, type or size, an expired or changed form. Send the
         fields first and the file last. *expires_in* as in `presign_download`.
         """
-        full = self._full(key)
+        full = self._full(key, "PostObject")
         with self._within(timeout, "PostObject", full):
             return await _presign.presign_post(
                 self._connection,
@@ -210,6 +210,7 @@ class BucketChanges(BucketView):
 
         A browser needs `ETag` in the bucket's CORS `ExposeHeaders` to read it.
         """
-        own = self._own(upload)
-        with self._within(timeout, "UploadPart", own.key):
-            return await _presign.presign_part(self._connection, own, number, expires_in=expires_in)
+        with self._within(timeout, "UploadPart", upload.key):
+            return await _presign.presign_part(
+                self._connection, self._own(upload), number, expires_in=expires_in
+            )

@@ -50,7 +50,7 @@ class BucketReads(BucketView):
             S3IntegrityError: the bytes do not match their checksum.
             S3ObjectChangedError: replaced while it was read, twice in a row.
         """
-        full = self._full(key)
+        full = self._full(key, "GetObject")
         with self._within(timeout, "GetObject", full):
             return await _downloads.download_bytes(
                 self._connection, self._name, full, range=range, max_size=max_size, version_id=version_id
@@ -75,7 +75,7 @@ class BucketReads(BucketView):
             S3InvalidRequestError: larger than *max_size* bytes.
             S3NotFoundError: no such key or version.
         """
-        full = self._full(key)
+        full = self._full(key, "GetObject")
         with self._within(timeout, "GetObject", full):
             return await _downloads.download_json(
                 self._connection, self._name, full, max_size=max_size, version_id=version_id
@@ -111,7 +111,7 @@ class BucketReads(BucketView):
             S3NotFoundError, S3IntegrityError, S3ObjectChangedError: as `download_bytes`.
             S3LocalFileError: the disk is full, the path is a directory, permissions; `errno` tells.
         """
-        full = self._full(key)
+        full = self._full(key, "GetObject")
         with self._within(timeout, "GetObject", full):
             info = await _download_file.download_file(
                 self._connection,
@@ -153,7 +153,7 @@ class BucketReads(BucketView):
         return _downloads.open_download(
             self._connection,
             self._name,
-            self._full(key),
+            self._full(key, "GetObject"),
             range=range,
             if_match=if_match,
             if_none_match=if_none_match,
@@ -177,7 +177,7 @@ class BucketReads(BucketView):
             S3NotFoundError: no such key or version.
             S3PreconditionFailedError: *if_match* did not hold, or *if_none_match* did (status 304).
         """
-        full = self._full(key)
+        full = self._full(key, "HeadObject")
         with self._within(timeout, "HeadObject", full):
             info = await _objects.head(
                 self._connection,
@@ -201,7 +201,7 @@ class BucketReads(BucketView):
         Raises:
             S3AccessDeniedError: S3 answers so for missing keys too when the role lacks s3:ListBucket.
         """
-        full = self._full(key)
+        full = self._full(key, "HeadObject")
         with self._within(timeout, "HeadObject", full):
             return await _objects.exists(self._connection, self._name, full)
 
@@ -218,7 +218,7 @@ class BucketReads(BucketView):
         Raises:
             S3NotFoundError: no such key or version.
         """
-        full = self._full(key)
+        full = self._full(key, "GetObjectTagging")
         with self._within(timeout, "GetObjectTagging", full):
             return await _objects.get_tags(self._connection, self._name, full, version_id=version_id)
 
@@ -238,7 +238,7 @@ class BucketReads(BucketView):
         return _listing.list_objects(
             self._connection,
             self._name,
-            self._full_prefix(prefix),
+            self._full_prefix(prefix, "ListObjectsV2"),
             start_after=None if start_after is None else self._after(start_after),
             page_size=page_size,
             scope=self._prefix,
@@ -261,11 +261,18 @@ class BucketReads(BucketView):
     def list_prefixes(self, prefix: str = "", delimiter: str = "/") -> AsyncIterator[str]:
         """Every "folder" directly under *prefix*, each ending in *delimiter*; one page in memory."""
         return _listing.list_prefixes(
-            self._connection, self._name, self._full_prefix(prefix), delimiter, scope=self._prefix
+            self._connection,
+            self._name,
+            self._full_prefix(prefix, "ListObjectsV2"),
+            delimiter,
+            scope=self._prefix,
         )
 
     def list_versions(self, prefix: str = "") -> AsyncIterator[ObjectVersion]:
         """Every version and delete marker of the keys that start with *prefix*, newest first for each key."""
         return _listing.list_versions(
-            self._connection, self._name, self._full_prefix(prefix), scope=self._prefix
+            self._connection,
+            self._name,
+            self._full_prefix(prefix, "ListObjectVersions"),
+            scope=self._prefix,
         )

@@ -69,12 +69,12 @@ class BucketView:
     def _within(self, timeout: float | None, operation: str, key: str | None = None) -> CallScope:
         return self._connection.within(timeout, operation, self._name, key)
 
-    def _full(self, key: str) -> str:
-        """The key S3 sees, checked before anything is sent."""
-        return checked_key(self._name, key, self._prefix)
+    def _full(self, key: str, operation: str) -> str:
+        """The key S3 sees, checked before anything is sent; *operation* is what a refusal names."""
+        return checked_key(self._name, key, self._prefix, operation)
 
-    def _full_prefix(self, prefix: str) -> str:
-        return checked_prefix(self._name, prefix, self._prefix)
+    def _full_prefix(self, prefix: str, operation: str | None = None) -> str:
+        return checked_prefix(self._name, prefix, self._prefix, operation)
 
     def _relative(self, found: K) -> K:
         """*found* as a user of this view names it."""

@@ -49,7 +49,7 @@ class BucketWrites(BucketView):
             S3InvalidRequestError: a bad key, metadata, tag or option; nothing was sent.
             S3Error: with `outcome` `not_applied`, or `unknown` when the reply was lost for good.
         """
-        full = self._full(key)
+        full = self._full(key, "PutObject")
         with self._within(timeout, "PutObject", full):
             result = await _uploads.upload_bytes(self._connection, self._name, full, data, options)
         return self._relative(result)
@@ -69,7 +69,7 @@ class BucketWrites(BucketView):
             TypeError: a value JSON cannot express, such as a `Decimal`; nothing was sent.
             S3PreconditionFailedError, S3InvalidRequestError: as `upload_bytes`.
         """
-        full = self._full(key)
+        full = self._full(key, "PutObject")
         with self._within(timeout, "PutObject", full):
             result = await _uploads.upload_json(self._connection, self._name, full, value, options)
         return self._relative(result)
@@ -98,7 +98,7 @@ class BucketWrites(BucketView):
             S3SourceChangedError: the file was modified, truncated or replaced; nothing was stored.
             S3PreconditionFailedError, S3InvalidRequestError: as `upload_bytes`.
         """
-        full = self._full(key)
+        full = self._full(key, "PutObject")
         with self._within(timeout, "PutObject", full):
             result = await _uploads.upload_file(
                 self._connection,
@@ -137,7 +137,7 @@ class BucketWrites(BucketView):
             S3InvalidRequestError: more than 10,000 *fixed_parts*, or as `upload_bytes`.
             S3Error: with `outcome` `unknown` when the reply to the completion was lost and cannot be settled.
         """
-        full = self._full(key)
+        full = self._full(key, "PutObject")
         with self._within(timeout, "PutObject", full):
             result = await _uploads.upload_stream(
                 self._connection,
@@ -165,7 +165,7 @@ class BucketWrites(BucketView):
         Its parts stay stored, and billed, until `complete_multipart` or `abort_multipart`; its `key` is the
         whole one, also in a scoped view. `if_none_match` and `if_match` belong to `complete_multipart`.
         """
-        full = self._full(key)
+        full = self._full(key, "CreateMultipartUpload")
         with self._within(timeout, "CreateMultipartUpload", full):
             return await _multipart.create_for_others(self._connection, self._name, full, options)
 
@@ -236,7 +236,7 @@ class BucketWrites(BucketView):
         Such uploads stay behind when a process is killed; a lifecycle rule does the same on the server. MinIO
         does not list all of them after a kill of its own.
         """
-        full = self._full_prefix(prefix)
+        full = self._full_prefix(prefix, "ListMultipartUploads")
         with self._within(timeout, "ListMultipartUploads"):
             found = await _multipart.abort_stale_uploads(
                 self._connection, self._name, full, older_than=older_than, dry_run=dry_run
