@@ -21,7 +21,7 @@ import pytest_asyncio
 
 from greenlang_async_storage import Bucket, StorageSession, StorageSettings
 from greenlang_async_storage.testing import MinioServer, MotoServer, StorageServer
-from tests.support import blocking, environment, leaks, servers
+from tests.support import blocking, environment, leaks, servers, tls
 
 PLAIN = "GREENLANG_TEST_PLAIN" in os.environ
 """`make test-plain`: the same tests on botocore's own pipeline."""
@@ -139,6 +139,12 @@ def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServ
     binary = Path(str(servers.MINIO_BINARY))
     with MinioServer.start(directory=tmp_path_factory.mktemp("minio"), binary=binary) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tls.CertificateAuthority:
+    """The one that clients of TLS tests are told to trust."""
+    return tls.CertificateAuthority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture(params=["moto", "minio"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +12,11 @@ from greenlang_async_storage._error_map import map_errors
 from greenlang_async_storage._errors import S3ConnectionError, S3CredentialsError
 from greenlang_async_storage._settings import StorageSettings
 from tests.support.sts import Clock, ScriptedServer, StsServer, TunnelProxy
-from tests.support.tls import CertificateAuthority
+from tests.support.tls import UNTRUSTED, CertificateAuthority, old_protocol
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.allow_blocking("certificates are made and read by the test")]
 
 KEYS = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "not-a-secret"}
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
-    """The authority the clients trust."""
-    return CertificateAuthority(tmp_path_factory.mktemp("ca"))
-
-
-def _old_protocol(authority: CertificateAuthority) -> ssl.SSLContext:
-    context = authority.server_context("localhost")
-    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    context.maximum_version = ssl.TLSVersion.TLSv1_1
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    return context
-
-
-def _of_another(authority: CertificateAuthority) -> ssl.SSLContext:
-    return CertificateAuthority(authority.bundle.parent, "Other CA").server_context("localhost")
-
-
-BAD_SERVERS: dict[str, Callable[[CertificateAuthority], ssl.SSLContext]] = {
-    "another host's": lambda authority: authority.server_context("wrong.example.com"),
-    "the address, not the name": lambda authority: authority.server_context("127.0.0.1"),
-    "expired": lambda authority: authority.server_context("localhost", expired=True),
-    "self-signed": lambda authority: authority.server_context("localhost", self_signed=True),
-    "another authority's": _of_another,
-}
 
 
 async def head(url: str, *, fast_path: bool = False, **values: Any) -> None:
@@ -77,12 +48,12 @@ async def test_the_authority_may_come_from_botocores_variable(
 
 
 @pytest.mark.parametrize("fast_path", [False, True])
-@pytest.mark.parametrize("fault", BAD_SERVERS)
+@pytest.mark.parametrize("fault", UNTRUSTED)
 async def test_a_wrong_certificate_is_refused(
     authority: CertificateAuthority, fault: str, fast_path: bool
 ) -> None:
     """The call fails before anything is sent, is not worth retrying, and names the variable."""
-    async with ScriptedServer(tls=BAD_SERVERS[fault](authority)) as store:
+    async with ScriptedServer(tls=UNTRUSTED[fault](authority)) as store:
         with pytest.raises(S3ConnectionError, match="GREENLANG_STORAGE_VERIFY_TLS") as caught:
             await head(store.url, verify_tls=authority.bundle, fast_path=fast_path)
     assert not caught.value.retryable
@@ -92,7 +63,7 @@ async def test_a_wrong_certificate_is_refused(
 async def test_old_protocols_are_refused(authority: CertificateAuthority) -> None:
     """TLS 1.2 is the oldest that is spoken."""
     with pytest.warns(DeprecationWarning, match="TLS"):
-        context = _old_protocol(authority)
+        context = old_protocol(authority)
     async with ScriptedServer(tls=context) as store:
         with pytest.raises(S3ConnectionError):
             await head(store.url, verify_tls=authority.bundle)

@@ -1,9 +1,10 @@
-"""A private certificate authority: certificates for any name and time, and servers' contexts with them."""
+"""A private certificate authority: certificates for any name and time, and servers that cannot be trusted."""
 
 from __future__ import annotations
 
 import ipaddress
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,8 +40,8 @@ class CertificateAuthority:
         self.bundle = folder / f"{name.replace(' ', '-')}.pem"
         self.bundle.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def server_context(self, *names: str, expired: bool = False, self_signed: bool = False) -> ssl.SSLContext:
-        """A server's context with a certificate for *names* (host names or IP addresses)."""
+    def certificate(self, *names: str, expired: bool = False, self_signed: bool = False) -> Path:
+        """A PEM file with a new key and its certificate for *names* (host names or IP addresses)."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         builder = self._builder(
@@ -49,7 +50,7 @@ class CertificateAuthority:
         certificate = builder.add_extension(
             x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
         ).sign(key if self_signed else self._key, hashes.SHA256())
-        path = self._folder / f"server-{self._serial}.pem"
+        path = self._folder / f"{self.bundle.stem}-{self._serial}.pem"
         path.write_bytes(
             certificate.public_bytes(serialization.Encoding.PEM)
             + key.private_bytes(
@@ -58,9 +59,17 @@ class CertificateAuthority:
                 serialization.NoEncryption(),
             )
         )
+        return path
+
+    def server_context(self, *names: str, expired: bool = False, self_signed: bool = False) -> ssl.SSLContext:
+        """A server's context with a certificate for *names*."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
+        context.load_cert_chain(self.certificate(*names, expired=expired, self_signed=self_signed))
         return context
+
+    def another(self) -> CertificateAuthority:
+        """An authority of another name and key, which a client of this one does not trust."""
+        return CertificateAuthority(self._folder, "Other CA")
 
     def _builder(
         self,
@@ -99,3 +108,22 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+UNTRUSTED: dict[str, Callable[[CertificateAuthority], ssl.SSLContext]] = {
+    "another host's": lambda authority: authority.server_context("wrong.example.com"),
+    "the address, not the name": lambda authority: authority.server_context("127.0.0.1"),
+    "expired": lambda authority: authority.server_context("localhost", expired=True),
+    "self-signed": lambda authority: authority.server_context("localhost", self_signed=True),
+    "another authority's": lambda authority: authority.another().server_context("localhost"),
+}
+"""Servers that call themselves localhost, and that a client of the authority must refuse."""
+
+
+def old_protocol(authority: CertificateAuthority) -> ssl.SSLContext:
+    """A server of TLS 1.1, with the right certificate; ssl warns that this is deprecated."""
+    context = authority.server_context("localhost")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    return context

@@ -24,6 +24,7 @@ from greenlang_async_storage.fastpath.transport._head import (
 )
 from greenlang_async_storage.fastpath.transport._response import Response, StreamedResponse, WholeResponse
 from greenlang_async_storage.fastpath.transport._sending import NEVER, SendingHalf
+from greenlang_async_storage.fastpath.transport._tls import ended_on_purpose
 
 _BLANK_LINE: Final = b"\r\n\r\n"
 
@@ -245,7 +246,7 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
     def eof_received(self) -> None:
         """The server will send no more."""
         body = self._body
-        if body is not None and body.raw and body.left == UNKNOWN:
+        if body is not None and body.raw and body.left == UNKNOWN and ended_on_purpose(self._transport):
             self._finish()
         elif not self.closed:
             self.fail(ConnectionLostError("the server closed the connection"))

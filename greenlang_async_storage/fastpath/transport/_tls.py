@@ -44,6 +44,24 @@ def build_context(verify: Verify, client_cert: ClientCertificate) -> ssl.SSLCont
     return context
 
 
+def ended_on_purpose(transport: asyncio.BaseTransport | None) -> bool:
+    """
+    Whether the end of the stream was sent by the server: over TLS, whether its close_notify has arrived.
+
+    Anybody on the way can close the connection under TLS. A body without a length must not pass for complete
+    then (RFC 9112, section 9.8), and asyncio reports both ends alike.
+    """
+    tls: ssl.SSLObject | None = None if transport is None else transport.get_extra_info("ssl_object")
+    if tls is None:
+        return True
+    try:
+        return tls.read(1) == b""
+    except ssl.SSLZeroReturnError:
+        return True
+    except ssl.SSLError:
+        return False
+
+
 class TLSContexts:
     """One context per session, built in a thread when the first https request needs it."""
 

@@ -96,9 +96,10 @@ async def answering(peer: Peer) -> None:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("name", WORK)
 @pytest.mark.parametrize("fresh", [False, True])
-async def test_cancelled_at_any_await(tmp_path: Path, name: str, scheme: str, fresh: bool) -> None:
+async def test_cancelled_at_any_await(
+    authority: CertificateAuthority, tmp_path: Path, name: str, scheme: str, fresh: bool
+) -> None:
     """Whichever await a cancel hits, on a new connection or a kept one, the only slot is free and works."""
-    authority = CertificateAuthority(tmp_path)
     context = authority.server_context("localhost") if scheme == "https" else None
     path = tmp_path / "file"
     path.write_bytes(os.urandom(LARGE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -13,20 +13,16 @@ from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, HT
 
 from greenlang_async_storage.fastpath._wire import Origin
 from greenlang_async_storage.fastpath.transport import _tls
-from tests.fastpath.transport.wire import HEADERS, Peer, Server, get, opened, reply
-from tests.support.tls import CertificateAuthority
+from greenlang_async_storage.fastpath.transport._errors import TruncatedBodyError
+from greenlang_async_storage.fastpath.transport._response import Response
+from tests.fastpath.transport.wire import HEADERS, Peer, Server, chunked, get, opened, reply
+from tests.support.tls import UNTRUSTED, CertificateAuthority, old_protocol
 
 pytestmark = [
     pytest.mark.asyncio,
     pytest.mark.allow_blocking("certificates are made by the test"),
     pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
-    """The authority the sessions trust."""
-    return CertificateAuthority(tmp_path_factory.mktemp("ca"))
 
 
 def serving(context: ssl.SSLContext, *, host: str = "127.0.0.1") -> Server:
@@ -36,39 +32,40 @@ def serving(context: ssl.SSLContext, *, host: str = "127.0.0.1") -> Server:
     return server
 
 
+async def _pieces(response: Response) -> bytes:
+    data = b""
+    while piece := await response.readany():
+        data += piece
+    return data
+
+
+async def _into_a_buffer(response: Response) -> bytes:
+    buffer = bytearray(400_000)
+    done = 0
+    while count := await response.readinto(memoryview(buffer)[done : done + 70_000]):
+        done += count
+    return bytes(buffer[:done])
+
+
+READERS: dict[str, Callable[[Response], Awaitable[bytes]]] = {
+    "whole": lambda response: response.read(),
+    "pieces": _pieces,
+    "into a buffer": _into_a_buffer,
+}
+
+
 def named(server: Server, host: str = "localhost") -> Origin:
     """The server under another name."""
     return Origin("https", host, server.port)
 
 
-def _old(authority: CertificateAuthority) -> ssl.SSLContext:
-    context = authority.server_context("localhost")
-    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    context.maximum_version = ssl.TLSVersion.TLSv1_1
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    return context
-
-
-def _other(authority: CertificateAuthority) -> ssl.SSLContext:
-    return CertificateAuthority(authority.bundle.parent, "Other CA").server_context("localhost")
-
-
-REFUSED: dict[str, Callable[[CertificateAuthority], ssl.SSLContext]] = {
-    "another host's": lambda authority: authority.server_context("wrong.example.com"),
-    "the address, not the name": lambda authority: authority.server_context("127.0.0.1"),
-    "expired": lambda authority: authority.server_context("localhost", expired=True),
-    "self-signed": lambda authority: authority.server_context("localhost", self_signed=True),
-    "another authority's": _other,
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", UNTRUSTED)
 async def test_a_server_that_cannot_prove_itself_gets_nothing(
     authority: CertificateAuthority, case: str
 ) -> None:
     """A wrong, expired or unknown certificate, or an old protocol, is SSLError, and no request is sent."""
     async with (
-        serving(REFUSED[case](authority)) as server,
+        serving(UNTRUSTED[case](authority)) as server,
         opened(verify=str(authority.bundle), connections=1) as session,
     ):
         for _ in range(2):
@@ -114,7 +111,7 @@ async def test_the_server_is_told_which_host_is_meant(authority: CertificateAuth
 @pytest.mark.parametrize("case", ["another host's", "expired", "self-signed"])
 async def test_verify_false_checks_nothing(authority: CertificateAuthority, case: str) -> None:
     """With ``verify=False`` any certificate is accepted."""
-    async with serving(REFUSED[case](authority)) as server, opened(verify=False) as session:
+    async with serving(UNTRUSTED[case](authority)) as server, opened(verify=False) as session:
         response = await session.exchange(named(server), "GET", "/", HEADERS)
         assert await response.read() == b"hello"
 
@@ -123,7 +120,7 @@ async def test_verify_false_checks_nothing(authority: CertificateAuthority, case
 async def test_an_old_protocol_is_refused(authority: CertificateAuthority, verify: bool) -> None:
     """A server of TLS 1.1 is not talked to, whatever is verified; some hang up without saying why."""
     async with (
-        serving(_old(authority)) as server,
+        serving(old_protocol(authority)) as server,
         opened(verify=str(authority.bundle) if verify else False) as session,
     ):
         with pytest.raises((SSLError, EndpointConnectionError)):
@@ -143,8 +140,7 @@ async def test_a_client_certificate_is_shown(
     authority: CertificateAuthority, tmp_path: Path, split: bool
 ) -> None:
     """A server that asks for a certificate gets the client's, from one file or from two."""
-    authority.server_context("client")
-    both = max(authority.bundle.parent.glob("server-*.pem"), key=lambda path: path.stat().st_mtime_ns)
+    both = authority.certificate("client")
     text = both.read_text()
     start = text.index("-----BEGIN PRIVATE KEY")
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
@@ -246,3 +242,65 @@ async def test_large_bodies_both_ways(authority: CertificateAuthority) -> None:
             assert buffer == data
         assert [request.body for request in server.requests] == [data] * 3
         assert server.connections == 1
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("told", [True, False], ids=["close_notify", "cut"])
+@pytest.mark.parametrize("how", ["whole", "pieces", "into a buffer"])
+async def test_a_body_that_only_the_end_tells_ends_by_close_notify(
+    authority: CertificateAuthority, version: ssl.TLSVersion, told: bool, how: str
+) -> None:
+    """A close-delimited body that is cut without close_notify was cut by anybody (RFC 9112, section 9.8)."""
+    data = bytes(300_000)
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\n\r\n" + data)
+        if told:
+            peer.writer.close()
+        else:
+            peer.cut()
+        await peer.wait_closed()
+
+    context = authority.server_context("127.0.0.1")
+    context.minimum_version = context.maximum_version = version
+    async with (
+        Server(script, tls=context) as server,
+        opened(verify=str(authority.bundle), connections=1) as session,
+    ):
+        response = await session.exchange(server.origin, "GET", "/key", HEADERS)
+        if told:
+            assert await READERS[how](response) == data
+            return
+        with pytest.raises(TruncatedBodyError) as caught:
+            await READERS[how](response)
+        assert (caught.value.received, caught.value.expected) == (len(data), None)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["close_notify", "cut"])
+@pytest.mark.parametrize(
+    "wire",
+    [reply(b"hello"), chunked(b"hello"), reply(b"hello", headers="Connection: close\r\n")],
+    ids=["length", "chunked", "connection: close"],
+)
+async def test_a_body_that_tells_its_own_end_needs_no_close_notify(
+    authority: CertificateAuthority, wire: bytes, told: bool
+) -> None:
+    """Length or chunks say that all came, however the server hangs up; the next request dials again."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(wire)
+        if told:
+            peer.writer.close()
+        else:
+            peer.cut()
+        await peer.wait_closed()
+
+    async with (
+        Server(script, tls=authority.server_context("127.0.0.1")) as server,
+        opened(verify=str(authority.bundle), connections=1) as session,
+    ):
+        for _ in range(3):
+            assert await get(session, server) == (200, b"hello")
+        assert server.connections == 3
