@@ -1,4 +1,4 @@
-"""The Python half of the tests: `write BUCKET KEY SIZE`, `read BUCKET KEY`, `create BUCKET`; answers in JSON."""
+"""The Python half of the tests: `create BUCKET`, `write BUCKET KEY SIZE`, `read BUCKET KEY`; JSON answers."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ describe('nothing half-written', () => {
       (next) => async (args) => {
         const result = await next(args);
         const response = result.response as { headers: Record<string, string> };
-        if (response.headers['x-amz-checksum-crc64nvme']) response.headers['x-amz-checksum-crc64nvme'] = 'AAAAAAAAAAA=';
+        if (response.headers['x-amz-checksum-crc32']) response.headers['x-amz-checksum-crc32'] = 'AAAAAA==';
         return result;
       },
       { step: 'deserialize', name: 'tamper', priority: 'low' },
