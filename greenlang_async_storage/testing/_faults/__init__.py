@@ -1,0 +1,1 @@
+"""Faults on purpose: schedules, the proxy that carries them out, shrinking of those that fail."""

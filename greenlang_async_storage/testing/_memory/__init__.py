@@ -1,0 +1,1 @@
+"""An S3 in the memory of this process, behind an HTTP session of aiobotocore."""
