@@ -1,0 +1,1 @@
+"""The FastAPI ring, served by a real uvicorn."""
