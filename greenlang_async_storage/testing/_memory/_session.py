@@ -7,7 +7,7 @@ import inspect
 import io
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -16,15 +16,23 @@ from aiobotocore.response import AioReadTimeoutError
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
 from greenlang_async_storage.fastpath.transport import RawResponse
-from greenlang_async_storage.testing._faults._plan import BrokenConnectionError, Exchange, replaced
+from greenlang_async_storage.testing._faults._plan import BrokenConnectionError, Exchange, FaultPlan, replaced
 from greenlang_async_storage.testing._memory._chunked import decoded
 from greenlang_async_storage.testing._memory._wire import Reply
 
-if TYPE_CHECKING:
-    from greenlang_async_storage.testing._memory._s3 import MemoryS3
-
 PIECE = 64 * 1024
 """Bytes that arrive at a time."""
+
+
+class Store(Protocol):
+    """What answers: a `MemoryS3`."""
+
+    faults: FaultPlan
+    open_bodies: int
+
+    def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """The reply to one request."""
+        ...
 
 
 class MemoryHttpSession:
@@ -35,7 +43,7 @@ class MemoryHttpSession:
     as a network makes it wait: a cancel can come at each of these places.
     """
 
-    store: ClassVar[MemoryS3]
+    store: ClassVar[Store]
 
     def __init__(
         self, *_: object, timeout: float | Sequence[float | None] | None = None, **__: object
@@ -122,7 +130,7 @@ def _answered(exchange: Exchange, reply: Reply) -> Reply:
 class MemoryBody:
     """A reply's body on its way, as the package's own transport has it (`WireResponse`)."""
 
-    def __init__(self, store: MemoryS3, exchange: Exchange, reply: Reply, read_timeout: float | None) -> None:
+    def __init__(self, store: Store, exchange: Exchange, reply: Reply, read_timeout: float | None) -> None:
         self.status = reply.status
         self.headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
         self._store = store
