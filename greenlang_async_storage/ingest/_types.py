@@ -87,7 +87,9 @@ class IngestSummary:
     """Of what was sent."""
     seconds: float
     failures: tuple[IngestFailure, ...] = ()
-    """The first `LISTED_FAILURES`."""
+    """The first `LISTED_FAILURES`, those of planning included."""
+    held_back: int = 0
+    """Deletes left for another run, because transfers failed in this one."""
 
     @property
     def ok(self) -> bool:
@@ -97,7 +99,7 @@ class IngestSummary:
     @property
     def nothing_changed(self) -> bool:
         """Whether both sides were equal already: nothing was sent or deleted, and nothing failed."""
-        return not (self.done or self.deleted or self.failed)
+        return not (self.done or self.deleted or self.failed or self.held_back)
 
     def raise_for_errors(self) -> None:
         """Raise the first failure, with a note that counts the others; return when there is none."""
@@ -111,9 +113,10 @@ class IngestSummary:
     def __str__(self) -> str:
         if self.nothing_changed:
             return f"nothing changed: 0 sent, {self.skipped:,} unchanged"
+        held = f", {self.held_back:,} deletes held back" if self.held_back else ""
         return (
             f"{self.done:,} sent ({self.bytes:,} bytes in {self.seconds:.1f} s), {self.deleted:,} deleted, "
-            f"{self.skipped:,} unchanged, {self.failed:,} failed"
+            f"{self.skipped:,} unchanged, {self.failed:,} failed{held}"
         )
 
 

@@ -1,0 +1,78 @@
+"""Threads and workers of a plan: one thread for what must happen in order, a bounded crew for the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn, TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+
+class SerialThread:
+    """Runs functions in one thread of its own, in the order they were given; one event loop."""
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def call(self, function: Callable[..., T], *arguments: object) -> T:
+        """
+        The result of `function(*arguments)`.
+
+        A cancel of the caller is raised at once; the function still runs, before whatever is given next.
+        """
+        waiting = asyncio.wrap_future(self._executor.submit(function, *arguments))
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+
+    def post(self, function: Callable[..., object], *arguments: object) -> None:
+        """Run it too, without anybody waiting."""
+        self._executor.submit(function, *arguments)
+
+    async def aclose(self, last: Callable[[], object]) -> None:
+        """Run *last* behind everything given so far and end the thread; cancels are raised after that."""
+        waiting = asyncio.wrap_future(self._executor.submit(last))
+        self._executor.shutdown(wait=False)
+        cancelled = False
+        while not waiting.done():
+            try:
+                await asyncio.wait([waiting])
+            except asyncio.CancelledError:
+                cancelled = True
+        waiting.result()
+        if cancelled:
+            raise asyncio.CancelledError
+
+
+async def run_crew(width: int, worker: Callable[[], Coroutine[object, object, None]]) -> None:
+    """*width* tasks of *worker*, all ended on return; the first failure ends the others and is raised."""
+    task = asyncio.current_task()
+    cancels = task.cancelling() if task else 0
+    try:
+        async with anyio.create_task_group() as group:
+            for _ in range(width):
+                group.start_soon(worker)
+    except BaseExceptionGroup as failures:
+        _raise_first(failures, cancelled=task is not None and task.cancelling() > cancels)
+
+
+def was_cancelled() -> bool:
+    """Whether somebody cancelled the task that runs; a CancelledError without that came from inside."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _raise_first(failures: BaseExceptionGroup[BaseException], *, cancelled: bool) -> NoReturn:
+    """Raise one failure as it was, not the group around it; a cancel of the caller goes first."""
+    first: BaseException = failures
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    if cancelled:
+        raise asyncio.CancelledError from first
+    raise first
