@@ -48,7 +48,8 @@ class Fault:
       `100 Continue`; `request_body`: after byte *at* of the body; `unforwarded`: the request arrived, the
       store never sees it;
     - `withheld`: the store did it, nothing of the reply goes out; `reply_head`: the same, with the head
-      about to go out; `reply_body`: after byte *at* of the reply's body; `idle`: the reply went out whole.
+      about to go out; `reply_body`: after byte *at* of the reply's body; `idle`: the reply went out whole
+      (in memory there is no idle connection to break).
 
     *action* says what: `reset` (RST) or `close` (FIN) the connection, `stall` for ever, `delay` by *seconds*,
     `drip` one byte per *seconds*, `flip` the bits of byte *at* (negative: from the end), `replace` the

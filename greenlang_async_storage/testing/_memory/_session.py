@@ -93,6 +93,8 @@ class MemoryHttpSession:
                 raise ConnectionClosedError(endpoint_url=url, request=request, error=error) from error
             finally:
                 wire.close()
+        for fault in exchange.faults("idle", "hook"):
+            await exchange.do(fault)
         return response
 
     async def _exchange(self, exchange: Exchange, body: bytes) -> Reply:
