@@ -66,19 +66,17 @@ def compute_file(algorithm: str, file: Any) -> str:
 
 def with_trailer(algorithm: str, body: Buffer) -> bytes:
     """
-    *body* in `aws-chunked` coding with the checksum in the trailer, in HTTP/1.1 chunks ready for the wire.
+    *body* in `aws-chunked` coding with the checksum in the trailer; the transport frames it for HTTP.
 
-    Source: "Signature calculations including trailing headers", S3 API Reference; RFC 9112, 7.1. Chunks are
-    those of aiobotocore: 1 MiB. The result is a copy.
+    Source: "Signature calculations including trailing headers", S3 API Reference. Chunks are those of
+    aiobotocore: 1 MiB. The result is a copy.
     """
     view = memoryview(body)
     pieces: list[Buffer] = []
     for start in range(0, len(view), TRAILER_CHUNK):
         chunk = view[start : start + TRAILER_CHUNK]
-        opening = b"%x\r\n" % len(chunk)
-        pieces += (b"%x\r\n" % (len(opening) + len(chunk) + 2), opening, chunk, b"\r\n\r\n")
-    last = f"0\r\nx-amz-checksum-{algorithm}:{compute(algorithm, body)}\r\n\r\n".encode()
-    pieces.append(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last))
+        pieces += (b"%x\r\n" % len(chunk), chunk, b"\r\n")
+    pieces.append(f"0\r\nx-amz-checksum-{algorithm}:{compute(algorithm, body)}\r\n\r\n".encode())
     return b"".join(pieces)
 
 

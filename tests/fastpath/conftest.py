@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import email.utils
 from collections.abc import Iterator
 
 import botocore.auth
@@ -19,6 +20,10 @@ def _now(remove_tzinfo: bool = True) -> datetime.datetime:
     return MOMENT.replace(tzinfo=None) if remove_tzinfo else MOMENT
 
 
+def _date(*, usegmt: bool) -> str:
+    return email.utils.format_datetime(MOMENT, usegmt=usegmt)
+
+
 class _FrozenClock:
     def now(self) -> str:
         return MOMENT.strftime("%Y%m%dT%H%M%SZ")
@@ -33,8 +38,9 @@ def module_patch() -> Iterator[pytest.MonkeyPatch]:
 
 @pytest.fixture(scope="module")
 def frozen(module_patch: pytest.MonkeyPatch) -> None:
-    """Both signers see the same second."""
+    """All signers see the same second."""
     module_patch.setattr(botocore.auth, "get_current_datetime", _now)
+    module_patch.setattr(botocore.auth, "formatdate", _date)
     if botocore.compat.HAS_CRT:
         module_patch.setattr("botocore.crt.auth.get_current_datetime", _now)
     module_patch.setattr(_signer, "clock", _FrozenClock())

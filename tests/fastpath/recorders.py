@@ -145,8 +145,6 @@ class RecordingSession:
             assert int(fields["content-length"]) == len(data)
         if content_length is not None:
             assert content_length == len(data)
-        if fields.get("transfer-encoding") == "chunked":
-            data = unchunked(data)
         self._record(method, url, fields, data)
         wire = CannedWire(self._next())
         self.wires.append(wire)
@@ -172,20 +170,6 @@ async def _drained(body: Any) -> bytes:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def unchunked(data: bytes) -> bytes:
-    """The payload of a body in HTTP/1.1 chunks; asserts that they are well-formed and complete."""
-    out = bytearray()
-    while True:
-        size, _, data = data.partition(b"\r\n")
-        length = int(size, 16)
-        if length == 0:
-            assert data == b"\r\n"
-            return bytes(out)
-        out += data[:length]
-        assert data[length : length + 2] == b"\r\n"
-        data = data[length + 2 :]
 
 
 @dataclass
