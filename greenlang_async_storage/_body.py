@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar, cast
 
 from ._deadline import Scope, ScopeEndedError
 from ._error_map import to_s3_error
@@ -36,6 +36,19 @@ class _FastStream(_PlainStream, Protocol):
     async def readany(self) -> bytes: ...
     async def readinto(self, buffer: memoryview) -> int: ...
     def disable_validation(self) -> None: ...
+
+
+class Whole(NamedTuple):
+    """A reply whose bytes came with its head; it holds nothing."""
+
+    response: GetObjectOutputTypeDef
+    data: bytes
+
+
+def arrived_whole(response: GetObjectOutputTypeDef) -> bytes | None:
+    """All bytes of *response* when they are here already and as many as it announced, else `None`."""
+    take = getattr(response["Body"], "take_whole", None)
+    return None if take is None else cast("bytes | None", take(response.get("ContentLength")))
 
 
 class Body:
@@ -167,8 +180,8 @@ class Body:
         if self._timer is None:
             self._timer = loop.call_at(self._read_since + self._stall - self._waited, self._check)
         try:
-            with Scope() as scope:
-                self._scope = scope
+            self._scope = Scope()
+            with self._scope:
                 return await read
         except ScopeEndedError as exc:
             if exc.reason == "closed":

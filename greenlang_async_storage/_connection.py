@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from ._body import Body
+from ._body import Body, Whole, arrived_whole
 from ._concurrency import CleanupTasks, wait_through_cancels
 from ._deadline import call_deadline
 from ._lifecycle import CallScope, Lifecycle
@@ -68,7 +68,11 @@ class Connection:
         """Whether SigV4 hashes request bodies: over plain http it does, over TLS a checksum is enough."""
         self._lifecycle = Lifecycle()
         self._engine = RequestEngine(
-            client, settings, hooks.refresh_credentials, self._lifecycle.require_not_closed
+            client,
+            settings,
+            hooks.refresh_credentials,
+            self._lifecycle.require_not_closed,
+            self._lifecycle.deadlines,
         )
 
     async def call(
@@ -101,6 +105,25 @@ class Connection:
     ) -> BodyContext:
         """A GetObject reply whose slot is held until the `async with` block ends, however it ends."""
         return BodyContext(self, send, bucket, key)
+
+    async def fetch(
+        self, send: Callable[[S3Client], Awaitable[GetObjectOutputTypeDef]], *, bucket: str, key: str
+    ) -> Body | Whole:
+        """
+        A GetObject reply: with its bytes where they came with its head, else as a body that holds a slot.
+
+        For calls inside a `within` block, which is what a closing session waits for; the caller closes the
+        body.
+        """
+        self._lifecycle.require_not_closed()
+        engine = self._engine
+        response = await engine.run(engine.job("GetObject", send, bucket, key))
+        data = arrived_whole(response)
+        if data is None:
+            return self._hold(response, bucket, key)
+        engine.gate.release()
+        engine.counters.bytes_received += len(data)
+        return Whole(response, data)
 
     def within(
         self, timeout: float | None, operation: str, bucket: str | None = None, key: str | None = None
@@ -179,9 +202,12 @@ class Connection:
         # A closing session waits for a body from its request on, not from its reply.
         with CallScope(self._lifecycle, None, "GetObject", bucket, key, part=True):
             response = await engine.run(engine.job("GetObject", send, bucket, key))
-            stall = self.settings.stall_timeout
-            body = Body(response, bucket=bucket, key=key, stall=stall, on_close=self._body_closed)
-            self._lifecycle.hold(body)
+            return self._hold(response, bucket, key)
+
+    def _hold(self, response: GetObjectOutputTypeDef, bucket: str, key: str) -> Body:
+        stall = self.settings.stall_timeout
+        body = Body(response, bucket=bucket, key=key, stall=stall, on_close=self._body_closed)
+        self._lifecycle.hold(body)
         return body
 
     def _body_closed(self, body: Body) -> None:

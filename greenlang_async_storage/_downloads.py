@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Final, Self
 
+from ._body import Body, Whole
 from ._connection import Connection
 from ._errors import S3IntegrityError, S3InvalidRequestError
-from ._ranges import RangeReader, check_range, once_more, open_reader
+from ._info import object_info, unquoted, whole_checksum
+from ._ranges import Pin, RangeReader, check_range, once_more, open_reader, version_args
 from ._types import ByteRange, ObjectInfo
-from ._verify import Check, Verifier
+from ._verify import Check, Verifier, matches_at_once
+
+READ_AT_ONCE: Final = 256 * 1024
+"""Bodies up to this size have mostly arrived when they are read."""
+IN_PLACE: Final = 64 * 1024 * 1024
+"""Largest object whose announced size is allocated before its bytes arrive."""
 
 
 class Download:
@@ -159,7 +167,7 @@ async def download_bytes(
     version_id: str | None = None,
 ) -> bytes:
     """
-    The object's bytes, or those of a half-open *range*; in memory twice while larger pieces are joined.
+    The object's bytes, or those of a half-open *range*; above 64 MiB in memory twice while they are joined.
 
     A whole object is verified against its stored checksum. Damaged bytes, and an object that was replaced
     while it was read, are read once more. *max_size* in bytes is checked before anything is read.
@@ -209,20 +217,72 @@ async def _read(
     max_size: int | None,
     version_id: str | None,
 ) -> bytes:
-    info, reader = await open_reader(conn, bucket, key, span=span, version_id=version_id)
+    found = None if span is not None else await _fetch(conn, bucket, key, version_id)
+    if isinstance(found, Whole):
+        _refuse_larger(len(found.data), max_size, bucket, key)
+        return await _verified(conn, bucket, key, version_id, found)
+    if found is None:
+        info, reader = await open_reader(conn, bucket, key, span=span, version_id=version_id)
+    else:
+        info = object_info(key, found.response)
+        pin = Pin(bucket, key, info.etag, info.size, version_id, info.version_id)
+        reader = RangeReader(conn, pin, 0, info.size, found)
     try:
         size = reader.stop - reader.position
-        if max_size is not None and size > max_size:
-            raise S3InvalidRequestError(
-                f"the object has {size} bytes to read and max_size is {max_size}",
-                operation="GetObject",
-                bucket=bucket,
-                key=key,
-                remedy="Raise max_size=, read a range=, or use open_download() or download_file().",
-            )
-        data = await reader.read()
+        _refuse_larger(size, max_size, bucket, key)
+        data = await _all_of(reader, size)
     finally:
         reader.close()
     if size == info.size:
         await Verifier(conn, reader.pin, info.checksum).data(data)
     return data
+
+
+async def _fetch(conn: Connection, bucket: str, key: str, version_id: str | None) -> Whole | Body | None:
+    """
+    The reply to a plain GetObject.
+
+    `None` for one that does not carry the whole object: `open_reader`, which asks again, says what is wrong.
+    """
+    found = await conn.fetch(
+        lambda s3: s3.get_object(
+            Bucket=bucket, Key=key, ChecksumMode="ENABLED", **version_args(version_id), **conn.owner
+        ),
+        bucket=bucket,
+        key=key,
+    )
+    if not found.response.get("ContentRange") and "ContentLength" in found.response:
+        return found
+    if isinstance(found, Body):
+        found.close()
+    return None
+
+
+async def _verified(conn: Connection, bucket: str, key: str, version_id: str | None, found: Whole) -> bytes:
+    reply, data = found
+    checksum = whole_checksum(reply)
+    if checksum is not None and not matches_at_once(checksum, data):
+        pin = Pin(bucket, key, unquoted(reply.get("ETag")), len(data), version_id, reply.get("VersionId"))
+        await Verifier(conn, pin, checksum).data(data)
+    return data
+
+
+async def _all_of(reader: RangeReader, size: int) -> bytes:
+    if not READ_AT_ONCE < size <= IN_PLACE:
+        return await reader.read()
+    # A bytes object nobody else holds is filled in place and handed out again without a copy.
+    sink = io.BytesIO(bytes(size))
+    with sink.getbuffer() as view:
+        await reader.readinto(view)
+    return sink.getvalue()
+
+
+def _refuse_larger(size: int, max_size: int | None, bucket: str, key: str) -> None:
+    if max_size is not None and size > max_size:
+        raise S3InvalidRequestError(
+            f"the object has {size} bytes to read and max_size is {max_size}",
+            operation="GetObject",
+            bucket=bucket,
+            key=key,
+            remedy="Raise max_size=, read a range=, or use open_download() or download_file().",
+        )

@@ -52,8 +52,7 @@ def object_info(key: str, reply: Mapping[str, Any]) -> ObjectInfo:
     span = extent(reply)
     partial = get("ContentRange") and not (span and span.whole)
     etag = unquoted(get("ETag"))
-    match = _MULTIPART_ETAG.fullmatch(etag) if "-" in etag else None
-    sent_in = int(match[1]) if match else None
+    sent_in = _parts_in(etag)
     checksum = None if partial else _checksum(reply, sent_in)
     metadata = get("Metadata")
     return ObjectInfo(
@@ -74,6 +73,16 @@ def object_info(key: str, reply: Mapping[str, Any]) -> ObjectInfo:
         encryption=get("ServerSideEncryption"),
         parts=get("PartsCount") or sent_in or (part_count(checksum) if checksum else None),
     )
+
+
+def whole_checksum(reply: Mapping[str, object]) -> Checksum | None:
+    """The stored checksum, as `ObjectInfo.checksum`, from a reply that carries the whole object."""
+    return _checksum(reply, _parts_in(unquoted(reply.get("ETag"))))
+
+
+def _parts_in(etag: str) -> int | None:
+    match = _MULTIPART_ETAG.fullmatch(etag) if "-" in etag else None
+    return int(match[1]) if match else None
 
 
 def _checksum(reply: Mapping[str, object], parts: int | None) -> Checksum | None:

@@ -9,7 +9,7 @@ from contextvars import Token
 from types import TracebackType
 from typing import Final, Literal, Protocol, TypeAlias
 
-from ._deadline import CallDeadline, Scope, ScopeEndedError, call_deadline
+from ._deadline import CallDeadline, Deadlines, Scope, ScopeEndedError, call_deadline
 from ._errors import (
     S3InvalidRequestError,
     S3SessionClosedError,
@@ -32,10 +32,11 @@ class Closable(Protocol):
 class Lifecycle:
     """Bound to the loop and process it is made in; knows every public call and open body of the session."""
 
-    __slots__ = ("_held", "_idle", "_pid", "_scopes", "loop", "phase")
+    __slots__ = ("_held", "_idle", "_pid", "_scopes", "deadlines", "loop", "phase")
 
     def __init__(self) -> None:
         self.loop: Final = asyncio.get_running_loop()
+        self.deadlines: Final = Deadlines(self.loop)
         self.phase: Phase = "open"
         self._pid = os.getpid()
         self._scopes: set[CallScope] = set()
@@ -45,15 +46,17 @@ class Lifecycle:
     def require_usable(self) -> None:
         """Raise in another event loop, outside one, and after a fork."""
         try:
-            loop = asyncio.get_running_loop()
+            # No loop runs on in the child of a fork: asyncio asks for the process itself.
+            if asyncio.get_running_loop() is self.loop:
+                return
         except RuntimeError as exc:
-            raise S3WrongLoopError("called outside a running event loop") from exc
+            if self._pid == os.getpid():
+                raise S3WrongLoopError("called outside a running event loop") from exc
         if self._pid != os.getpid():
             raise S3WrongLoopError(
                 f"opened in process {self._pid}, used after a fork in process {os.getpid()}"
             )
-        if loop is not self.loop:
-            raise S3WrongLoopError("opened in another event loop than the one running now")
+        raise S3WrongLoopError("opened in another event loop than the one running now")
 
     def require_open(self) -> None:
         """Raise where a new public call would be refused."""
@@ -103,6 +106,7 @@ class Lifecycle:
     def close(self) -> None:
         """From here on nothing may be sent. Idempotent."""
         self._end_all()
+        self.deadlines.rest()
         self.phase = "closed"
 
     async def _idle_within(self, seconds: float) -> bool:
@@ -127,7 +131,7 @@ class Lifecycle:
             self._idle.set()
 
 
-class CallScope:
+class CallScope(Scope):
     """
     One public call: registered while it runs, ended at its deadline or by a closing session.
 
@@ -141,7 +145,6 @@ class CallScope:
         "_lifecycle",
         "_operation",
         "_part",
-        "_scope",
         "_timeout",
         "_token",
     )
@@ -164,6 +167,7 @@ class CallScope:
                 key=key,
                 remedy="Pass seconds above 0, or leave timeout= out.",
             )
+        super().__init__()
         self._lifecycle = lifecycle
         self._timeout = timeout
         self._part = part
@@ -172,24 +176,20 @@ class CallScope:
         self._key = key
         self._token: Token[CallDeadline | None] | None = None
         self._deadline: CallDeadline | None = None
-        self._scope = Scope()
 
     def __enter__(self) -> None:
+        lifecycle = self._lifecycle
         if self._part:
-            self._lifecycle.require_not_closed()
+            lifecycle.require_not_closed()
         else:
-            self._lifecycle.require_open()
+            lifecycle.require_open()
         if self._timeout is not None:
-            ends = self._lifecycle.loop.time() + self._timeout
-            self._deadline = CallDeadline(ends)
+            self.when = lifecycle.loop.time() + self._timeout
+            self._deadlines = lifecycle.deadlines
+            self._deadline = CallDeadline(self.when)
             self._token = call_deadline.set(self._deadline)
-            self._scope = Scope(ends)
-        self._scope.__enter__()
-        self._lifecycle.enter(self)
-
-    def end(self) -> None:
-        """End the call now: the session closes and its patience is over."""
-        self._scope.end("closed")
+        super().__enter__()
+        lifecycle.enter(self)
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -205,11 +205,11 @@ class CallScope:
         if self._deadline is not None:
             self._deadline.ends = None
         try:
-            self._scope.__exit__(exc_type, exc, traceback)
+            super().__exit__(exc_type, exc, traceback)
         except ScopeEndedError as ended:
-            raise self._ended(ended) from exc
+            raise self._failure(ended) from exc
 
-    def _ended(self, ended: ScopeEndedError) -> S3SessionClosedError | S3TimeoutError:
+    def _failure(self, ended: ScopeEndedError) -> S3SessionClosedError | S3TimeoutError:
         outcome: WriteOutcome = "unknown" if is_write(self._operation) else "not_applied"
         if ended.reason == "closed":
             return S3SessionClosedError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import anyio
 
-from ._deadline import Scope, ScopeEndedError, call_deadline
+from ._deadline import NEVER, Deadlines, Scope, ScopeEndedError, call_deadline
 from ._error_map import to_s3_error
 from ._errors import S3Error, S3PoolTimeoutError, S3ThrottlingError, S3TimeoutError, is_write
 from ._log import log
@@ -78,6 +78,7 @@ class RequestEngine:
         settings: StorageSettings,
         refresh_credentials: Callable[[], Awaitable[object]],
         require_usable: Callable[[], None],
+        deadlines: Deadlines,
     ) -> None:
         self.counters = Counters()
         self.size = settings.max_pool_connections
@@ -87,6 +88,7 @@ class RequestEngine:
         self._refresh = refresh_credentials
         self._require_usable = require_usable
         """Raises once the session is closed: a call may have waited through that."""
+        self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
         self._policy = RetryPolicy(settings.retry_mode, settings.max_attempts, self._loop.time)
 
@@ -147,12 +149,16 @@ class RequestEngine:
         job.attempts += 1
         self.counters.attempts += 1
         try:
-            ends = self._loop.time() + job.limit
-            with Scope(ends if job.ends is None else min(ends, job.ends)):
+            with self._scope(job, job.limit):
                 return await job.send(self._client)
         except BaseException:
             self.gate.release()
             raise
+
+    def _scope(self, job: Job[T], seconds: float) -> Scope:
+        """A block that ends after *seconds*, or with the whole call."""
+        ends = self._loop.time() + seconds
+        return Scope(self._deadlines, ends if job.ends is None else min(ends, job.ends))
 
     async def _wait_for_turn(self, job: Job[T], pause: float) -> None:
         if job.ends is not None and self._loop.time() + pause > job.ends:
@@ -170,9 +176,8 @@ class RequestEngine:
 
     async def _wait_for_slot(self, job: Job[T]) -> None:
         seconds = self._settings.pool_timeout
-        ends = self._loop.time() + seconds
         try:
-            with Scope(ends if job.ends is None else min(ends, job.ends)):
+            with self._scope(job, seconds):
                 await self.gate.acquire()
             try:
                 self._require_usable()
@@ -218,7 +223,7 @@ class RequestEngine:
         if (expired := job.expired) is not None:
             job.expired = None
             try:
-                with Scope(job.ends):
+                with self._scope(job, NEVER):
                     renewed = await self._refresh()
                 if renewed is False:
                     raise expired

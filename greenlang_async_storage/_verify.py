@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ._checksums import CRC_THREAD_BYTES, CRCS, SHA256_THREAD_BYTES, Hasher, composite
+from ._checksums import CRC_THREAD_BYTES, CRCS, SHA256_THREAD_BYTES, Hasher, checksum_of, composite
 from ._connection import Connection
 from ._errors import S3Error, S3IntegrityError
 from ._info import unquoted
@@ -74,6 +74,15 @@ class Check:
                 return False
             self._left = following
         return True
+
+
+def matches_at_once(checksum: Checksum, data: bytes) -> bool:
+    """Whether *data* is what *checksum* was made of; False as well where telling needs parts or a thread."""
+    algorithm = checksum.algorithm
+    limit = CRC_THREAD_BYTES if algorithm in CRCS else SHA256_THREAD_BYTES
+    if checksum.type != "FULL_OBJECT" or len(data) >= limit:
+        return False
+    return checksum_of(algorithm, data) == checksum.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -13,7 +14,7 @@ from greenlang_async_storage import (
     S3TimeoutError,
     S3WrongLoopError,
 )
-from greenlang_async_storage._deadline import Scope, ScopeEndedError
+from greenlang_async_storage._deadline import Deadlines, Scope, ScopeEndedError
 from greenlang_async_storage._lifecycle import CallScope, Lifecycle
 from tests.support.scripted import Script, scripted_connection
 
@@ -126,8 +127,10 @@ async def test_a_users_own_timeout_around_a_call_works() -> None:
 @pytest.mark.asyncio
 async def test_nested_scopes_end_the_right_one() -> None:
     """An inner deadline does not look like the outer one."""
-    with Scope(asyncio.get_running_loop().time() + 10):
-        with pytest.raises(ScopeEndedError), Scope(asyncio.get_running_loop().time() + 0.01):
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    with Scope(deadlines, loop.time() + 10):
+        with pytest.raises(ScopeEndedError), Scope(deadlines, loop.time() + 0.01):
             await asyncio.Event().wait()
         await asyncio.sleep(0)
 
@@ -150,12 +153,43 @@ def test_another_loop_is_refused() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_forked_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a fork the child is told to open its own."""
+async def test_a_forked_process_is_refused() -> None:
+    """After a fork the child is told to open its own, also where it inherited the running loop."""
     lifecycle = Lifecycle()
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(S3WrongLoopError, match="fork"):
-        lifecycle.require_usable()
+    child = os.fork()
+    if child == 0:
+        try:
+            lifecycle.require_usable()
+        except S3WrongLoopError as error:
+            os._exit(0 if "after a fork" in str(error) else 2)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.asyncio
+async def test_one_timer_serves_all_deadlines() -> None:
+    """Later deadlines set no timer of their own, an earlier one is still kept, and none stays behind."""
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    ended: list[str] = []
+
+    async def wait(name: str, seconds: float) -> None:
+        with suppress(ScopeEndedError), Scope(deadlines, loop.time() + seconds):
+            await asyncio.Event().wait()
+        ended.append(name)
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(wait("late", 0.03), wait("later", 0.06), wait("early", 0.001))
+    assert ended == ["early", "late", "later"]
+    deadlines.rest()
+    with Scope(deadlines, loop.time() + 60):
+        before = deadlines._timer
+        with Scope(deadlines, loop.time() + 70):
+            assert deadlines._timer is before
+        deadlines.rest()
+        assert deadlines._timer is before
+    deadlines.rest()
+    assert deadlines._timer is None
 
 
 @pytest.mark.asyncio

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._algorithms import CRCS, Crc, Hasher, compute, encode
+from ._algorithms import CRCS, Crc, Hasher, checksum_of, compute, encode
 from ._combine import RangeCrc, combine
 from ._digest import CRC_THREAD_BYTES, SHA256_THREAD_BYTES, Digest, digest
 from ._stored import composite, part_count, stored_checksum
@@ -15,6 +15,7 @@ __all__ = [
     "Digest",
     "Hasher",
     "RangeCrc",
+    "checksum_of",
     "combine",
     "composite",
     "compute",

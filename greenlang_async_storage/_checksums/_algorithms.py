@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import zlib
+from binascii import b2a_base64
 from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
 
@@ -34,7 +34,17 @@ def compute(algorithm: Crc, data: Buffer, start: int = 0) -> int:
 
 def encode(algorithm: ChecksumAlgorithm, value: int) -> str:
     """*value* as S3 writes it: base64 of the big-endian bytes."""
-    return base64.b64encode(value.to_bytes(DIGEST_BYTES[algorithm], "big")).decode("ascii")
+    return b2a_base64(value.to_bytes(DIGEST_BYTES[algorithm], "big"), newline=False).decode("ascii")
+
+
+def checksum_of(algorithm: ChecksumAlgorithm, data: Buffer) -> str:
+    """The checksum of *data* as S3 writes it, computed in the calling thread."""
+    function = _CRC_FUNCTIONS.get(algorithm)
+    if function is not None:
+        return encode(algorithm, function(data, 0))
+    hasher = Hasher(algorithm)
+    hasher.update(data)
+    return hasher.base64()
 
 
 class Hasher:

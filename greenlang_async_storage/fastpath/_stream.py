@@ -9,6 +9,7 @@ from botocore.httpchecksum import _CHECKSUM_CLS
 from greenlang_async_storage.fastpath._botocore import Untyped
 from greenlang_async_storage.fastpath._wire import Buffer, WireResponse
 from greenlang_async_storage.fastpath.transport._raw import RawResponse
+from greenlang_async_storage.fastpath.transport._response import WholeResponse
 
 # aiobotocore 2.x makes its bodies proxies of the response; a proxy's own attributes start with `_self_`.
 _IS_PROXY = any(base.__name__ == "ObjectProxy" for base in StreamingBody.__mro__)
@@ -26,6 +27,11 @@ class PlainBody(StreamingBody):  # type: ignore[misc]
         """Bytes that have arrived so far, those of a read under way included."""
         wire: WireResponse = getattr(self, _WIRE)
         return wire.received
+
+    def take_whole(self, length: int | None) -> bytes | None:
+        """The body, unchecked, when all of its *length* bytes came with the head and none was read yet."""
+        wire: WireResponse = getattr(self, _WIRE)
+        return wire.take(length) if type(wire) is WholeResponse else None
 
     async def readinto(self, b: Buffer) -> int:
         """As many bytes as *b* holds, received straight into it; fewer only at the end, 0 after it."""
@@ -63,6 +69,11 @@ class CheckedBody(StreamingChecksumBody):  # type: ignore[misc]
         """Bytes that have arrived so far, those of a read under way included."""
         wire: WireResponse = getattr(self, _WIRE)
         return wire.received
+
+    def take_whole(self, length: int | None) -> bytes | None:
+        """The body, unchecked, when all of its *length* bytes came with the head and none was read yet."""
+        wire: WireResponse = getattr(self, _WIRE)
+        return wire.take(length) if type(wire) is WholeResponse else None
 
     async def readinto(self, b: Buffer) -> int:
         """As many bytes as *b* holds, received straight into it; fewer only at the end, 0 after it."""

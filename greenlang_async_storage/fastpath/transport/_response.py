@@ -31,6 +31,13 @@ class WholeResponse:
         self._position = start + len(data)
         return data
 
+    def take(self, length: int | None) -> bytes | None:
+        """The whole body when nothing of it was read yet and it has *length* bytes; it counts as read."""
+        if self._position or len(self._data) != length:
+            return None
+        self._position = length
+        return self._data
+
     @property
     def received(self) -> int:
         """As `WireResponse.received`."""
