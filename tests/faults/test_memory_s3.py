@@ -269,9 +269,10 @@ async def test_presigned_urls_end(s3: Any, store: MemoryS3) -> None:
     store.put(BUCKET, "key", b"data")
     url = await s3.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": "key"}, ExpiresIn=60)
     target = url.partition("127.0.0.1:1")[2]
-    signed = datetime.now(UTC)
+    clock = Clock()
     for age, status in ((30, 200), (90, 403)):
-        later = MemoryS3(clock=lambda age=age: signed + timedelta(seconds=age))
+        clock.now = datetime.now(UTC) + timedelta(seconds=age)
+        later = MemoryS3(clock=clock)
         later.create_bucket(BUCKET)
         later.put(BUCKET, "key", b"data")
         assert later.handle("GET", target, {}, b"").status == status

@@ -155,7 +155,11 @@ async def test_a_proxy_before_a_server(server: StorageServer, bucket_name: str, 
     data = bytes(range(256)) * 45_000
     lost = Schedule.of(Fault("UploadPart", 2, "withheld", "reset"))
     async with FaultProxy(server, lost) as proxy:
-        chosen = {**server.settings_kwargs(), "endpoint_url": proxy.url, "data_lake_bucket": bucket_name}
+        chosen: dict[str, Any] = {
+            **server.settings_kwargs(),
+            "endpoint_url": proxy.url,
+            "data_lake_bucket": bucket_name,
+        }
         async with StorageSession(StorageSettings(**chosen)) as session:
 
             async def chunks() -> Any:
