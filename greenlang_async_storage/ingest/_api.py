@@ -16,9 +16,10 @@ from ._identity import store_of
 from ._plan import Plan
 from ._planner import Planner, Rules
 from ._progress import Reporter
+from ._resume import OpenUploads
 from ._senders import Copier, Downloader, Sender, Uploader
 from ._sides import BucketSide, FolderSide, Side
-from ._store import SIDE_FILES, Store
+from ._store import SIDE_FILES, UPLOADS, Store
 from ._threads import SerialThread
 from ._types import Compare, IngestHook
 from ._walk import is_case_insensitive
@@ -68,7 +69,8 @@ async def plan_upload(
     about = {"kind": "upload", "directory": str(root), **await _place("target", view)}
     own = await asyncio.to_thread(_own_files, root, path)
     source = FolderSide(root, accept, follow=follow_symlinks, own=own)
-    sender = Uploader(root, view, follow=follow_symlinks, options=options or {})
+    uploads = None if path is None else OpenUploads(path.with_name(f"{path.name}{UPLOADS}"), view)
+    sender = Uploader(root, view, follow=follow_symlinks, options=options or {}, uploads=uploads)
     return await _plan(rules, (source, BucketSide(view, accept)), sender, Store(path, about), on_progress)
 
 

@@ -114,6 +114,8 @@ class Plan:
                 held_back = deletes if run.failed else 0
                 if not run.failed:
                     await run.deletes()
+                if not run.failed:
+                    await self._sender.finish()
             return await self._summary(run, report.seconds, transfers + deletes, held_back)
         finally:
             self._busy = False

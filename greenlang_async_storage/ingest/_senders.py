@@ -17,11 +17,13 @@ from greenlang_async_storage import (
     S3Error,
     S3LocalFileError,
     S3NotFoundError,
+    UploadResult,
     WriteOptions,
 )
 
 from ._budget import LARGE, PARTS
 from ._entries import file_state, is_settled
+from ._resume import OpenUploads
 from ._store import Known, Planned
 
 OnBytes = Callable[[int], None]
@@ -46,6 +48,10 @@ class Sender(Protocol):
         """Delete from the target; the failures by their place in the plan."""
         ...
 
+    async def finish(self) -> None:
+        """Tidy up after a run that left nothing to do."""
+        ...
+
     def path(self, key: str) -> Path | None:
         """The local file of *key*."""
         ...
@@ -54,10 +60,19 @@ class Sender(Protocol):
 class Uploader:
     """Files to objects."""
 
-    def __init__(self, root: Path, view: Bucket, *, follow: bool, options: WriteOptions) -> None:
+    def __init__(
+        self,
+        root: Path,
+        view: Bucket,
+        *,
+        follow: bool,
+        options: WriteOptions,
+        uploads: OpenUploads | None,
+    ) -> None:
         self._root, self._view = root, view
         self._follow = follow
         self._options = options
+        self._uploads = uploads
 
     def path(self, key: str) -> Path:
         """The local file of *key*."""
@@ -66,20 +81,41 @@ class Uploader:
     async def send(self, action: Planned, on_bytes: OnBytes) -> Sent:
         """The file, whole and unchanged meanwhile, or an error."""
         path = self.path(action.key)
-        hook, parts = (_steps(on_bytes), PARTS) if action.size >= LARGE else (None, None)
-        result = await self._view.upload_file(
-            action.key, path, concurrency=parts, on_progress=hook, **self._options
-        )
-        if hook is None:
+        if action.size >= LARGE:
+            result = await self._send_large(action.key, path, on_bytes)
+        else:
+            result = await self._view.upload_file(action.key, path, **self._options)
             on_bytes(result.size)
         # Unchanged from the walk until now, so what was sent is what the walk saw.
         state, _ = await asyncio.to_thread(_state_of, path, follow=self._follow)
         source = state if state == action.source else ""
         return Sent(result.size, _known(action.key, source, result.etag, result.checksum))
 
+    async def _send_large(self, key: str, path: Path, on_bytes: OnBytes) -> UploadResult:
+        """In parts; with a journal, where a killed run stopped. A cancel gives the upload up."""
+        resume = None if self._uploads is None else await self._uploads.file_for(key)
+        try:
+            return await self._view.upload_file(
+                key,
+                path,
+                concurrency=PARTS,
+                on_progress=_steps(on_bytes),
+                resume=resume,
+                **self._options,
+            )
+        except asyncio.CancelledError:
+            if self._uploads is not None and resume is not None:
+                await self._uploads.give_up(resume)
+            raise
+
     async def delete(self, actions: Sequence[Planned]) -> dict[int, S3Error]:
         """1,000 keys a request."""
         return await delete_objects(self._view, actions)
+
+    async def finish(self) -> None:
+        """Uploads of a killed run that no file needs any more are aborted."""
+        if self._uploads is not None:
+            await self._uploads.sweep()
 
 
 class Downloader:
@@ -112,6 +148,9 @@ class Downloader:
     async def delete(self, actions: Sequence[Planned]) -> dict[int, S3Error]:
         """Files that are still what they were when the plan was made."""
         return await asyncio.to_thread(_delete_files, self._root, actions)
+
+    async def finish(self) -> None:
+        """Nothing is left open."""
 
 
 class Copier:
@@ -169,6 +208,9 @@ class Copier:
     async def delete(self, actions: Sequence[Planned]) -> dict[int, S3Error]:
         """1,000 keys a request."""
         return await delete_objects(self._target, actions)
+
+    async def finish(self) -> None:
+        """Nothing is left open."""
 
 
 async def delete_objects(view: Bucket, actions: Sequence[Planned]) -> dict[int, S3Error]:

@@ -26,7 +26,9 @@ APPLICATION_ID: Final = 0x474C_494E
 VERSION: Final = 1
 DELETES: Final = -1
 """The lane of all deletes; they come last."""
-SIDE_FILES: Final = ("", "-wal", "-shm", "-journal")
+UPLOADS: Final = "-uploads"
+"""Ends the name of the folder beside a journal where unfinished uploads in parts are noted."""
+SIDE_FILES: Final = ("", "-wal", "-shm", "-journal", UPLOADS)
 
 _SPOOL: Final = """
 PRAGMA temp_store = FILE;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 import anyio
@@ -40,14 +41,36 @@ class SerialThread:
         waiting = asyncio.wrap_future(self._executor.submit(last))
         self._executor.shutdown(wait=False)
         cancelled = False
-        while not waiting.done():
-            try:
-                await asyncio.wait([waiting])
-            except asyncio.CancelledError:
-                cancelled = True
+        with anyio.CancelScope(shield=True):
+            while not waiting.done():
+                try:
+                    await asyncio.wait([waiting])
+                except asyncio.CancelledError:
+                    cancelled = True
         waiting.result()
         if cancelled:
             raise asyncio.CancelledError
+
+
+async def through_cancels(work: Coroutine[object, object, None], *, timeout: float = 10.0) -> None:
+    """Do *work* to its end, *timeout* seconds at most, whoever cancels the caller; then that is raised."""
+    task = asyncio.create_task(_within(work, timeout), name="ingest-clean-up")
+    cancelled = False
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+async def _within(work: Coroutine[object, object, None], timeout: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout):
+            await work
 
 
 async def run_crew(width: int, worker: Callable[[], Coroutine[object, object, None]]) -> None:

@@ -89,6 +89,8 @@ class Walk:
             return Obstacle(key, _local("read", path, exc), failure=True)
 
     def _folder(self, key: str, path: bytes) -> Found | Iterator[bytes] | None:
+        if key.rstrip("/") in self._own:
+            return None
         if self._accept.prunes(key.rstrip("/")):
             self.skipped += 1
             return None

@@ -1,0 +1,1 @@
+"""Plans between directories and buckets."""
