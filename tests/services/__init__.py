@@ -1,0 +1,1 @@
+"""What needs services of the machine: Redis, Chromium, Ray, Node."""
