@@ -9,7 +9,7 @@ import typer
 
 from greenlang_async_storage import __version__
 
-from . import _listing, _presign, _reading, _remove, _transfer
+from . import _artifacts, _doctor, _listing, _presign, _reading, _remove, _sync, _transfer
 from ._command import common_parameters, take_options, typed
 
 NAME = "greenlang-storage"
@@ -58,7 +58,7 @@ typed(
     ],
 )
 app.callback()(_root)
-for _module in (_listing, _reading, _transfer, _remove, _presign):
+for _module in (_listing, _reading, _transfer, _remove, _presign, _sync, _artifacts, _doctor):
     _module.register(app)
 
 

@@ -120,6 +120,10 @@ class Command:
         if not self.options.quiet and not self.as_json:
             self._error_line(text)
 
+    def note_always(self, text: str) -> None:
+        """A remark on stderr, also when quiet."""
+        self._error_line(text)
+
     def failed(self, error: BaseException) -> ExitCode:
         """Tell *error* on stderr; its exit code."""
         if self.options.debug:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
+    from greenlang_async_storage.ingest import IngestProgress
+
 LINE_INTERVAL: Final = 5.0
 """Seconds between plain lines; a short transfer prints none."""
 POLL_INTERVAL: Final = 0.2
@@ -55,6 +57,12 @@ class Meter:
         """An `on_progress` of one transfer."""
         self._total = progress.total
         self._show(progress.done)
+
+    def ingest_hook(self, progress: IngestProgress) -> None:
+        """An `on_progress` of a plan."""
+        self._items, self._items_total = progress.items_done, progress.items_total
+        self._total = progress.bytes_total
+        self._show(progress.bytes_done)
 
     def expect(self, items: int, size: int | None = None) -> None:
         """How much there will be, where that is known."""
