@@ -11,6 +11,7 @@ from typing import Final, TypeVar, cast, get_args
 
 from ._checksums import CRCS, Crc, RangeCrc, encode
 from ._concurrency import ProgressReporter
+from ._conditions import version_args
 from ._connection import Connection
 from ._download_parts import Parts
 from ._errors import S3IntegrityError, S3InvalidRequestError, S3ObjectChangedError
@@ -26,7 +27,7 @@ from ._local_files import (
     write_file,
 )
 from ._partial_file import RESUMABLE, Journal, PartialFile, Source
-from ._ranges import Pin, RangeReader, once_more, open_reader, version_args
+from ._ranges import Pin, RangeReader, once_more, open_reader
 from ._settings import MAX_PART_SIZE, MAX_POOL_CONNECTIONS
 from ._types import ObjectInfo, ProgressHook, StrPath, Verify
 from ._verify import Verifier

@@ -14,7 +14,7 @@ from ._connection import Connection
 from ._errors import S3PoolTimeoutError
 from ._local_files import run_local
 from ._partial_file import Journal, PartialFile
-from ._ranges import Pin, RangeReader
+from ._ranges import STEP, Pin, RangeReader
 
 T = TypeVar("T")
 
@@ -82,6 +82,7 @@ class Parts:
     async def _work(self, reader: RangeReader | None) -> None:
         """One worker: a part at a time into its buffer, and from there into the file."""
         buffer = memoryview(bytearray(min(self._part_size, self._pin.size)))
+        step = STEP
         try:
             while self._todo:
                 index = self._todo.popleft() if reader else self._todo.pop()
@@ -89,7 +90,7 @@ class Parts:
                 if reader is None or reader.position != start:
                     if reader is not None:
                         reader.close()
-                    reader = RangeReader(self._conn, self._pin, start, stop)
+                    reader = RangeReader(self._conn, self._pin, start, stop, step=step)
                 try:
                     await reader.readinto(buffer[: stop - start])
                 except S3PoolTimeoutError:
@@ -98,6 +99,7 @@ class Parts:
                     # The others hold connections and will come to this part.
                     insort(self._todo, index)
                     return
+                step = reader.step
                 if reader.position == reader.stop:
                     reader.close()
                     reader = None

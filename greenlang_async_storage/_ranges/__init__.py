@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ._get import Pin, check_range, version_args
-from ._reader import RangeReader, once_more, open_reader
+from greenlang_async_storage._conditions import version_args
 
-__all__ = ["Pin", "RangeReader", "check_range", "once_more", "open_reader", "version_args"]
+from ._get import Pin, check_range
+from ._reader import STEP, RangeReader, once_more, open_reader
+
+__all__ = ["STEP", "Pin", "RangeReader", "check_range", "once_more", "open_reader", "version_args"]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypedDict
 
 from greenlang_async_storage._body import Body
+from greenlang_async_storage._conditions import quoted_etag, version_args
 from greenlang_async_storage._connection import Connection
 from greenlang_async_storage._errors import S3Error, S3InvalidRequestError
-from greenlang_async_storage._options import quoted_etag
 from greenlang_async_storage._types import ByteRange
 
 
@@ -19,12 +19,6 @@ class GetArgs(TypedDict, total=False):
     Range: str
     IfMatch: str
     IfNoneMatch: str
-    VersionId: str
-
-
-class VersionArgs(TypedDict, total=False):
-    """Which version of an object a request is about."""
-
     VersionId: str
 
 
@@ -53,11 +47,6 @@ class Pin:
         if self.version_id is not None or self.seen_version in {None, "", "null"}:
             return None
         return replace(self, version_id=self.seen_version)
-
-
-def version_args(version_id: str | None) -> VersionArgs:
-    """The argument that names a version, where there is one."""
-    return {} if version_id is None else {"VersionId": version_id}
 
 
 def first_args(

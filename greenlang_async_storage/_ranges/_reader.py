@@ -31,8 +31,11 @@ T = TypeVar("T")
 
 PROGRESS_BYTES: Final = 64 * 1024
 """A connection that brought this many bytes before it broke does not count against `max_attempts`."""
-SLICE: Final = 1024 * 1024
-"""Bytes asked of the transport at once: a broken connection costs no more than this again."""
+STEP: Final = 1024 * 1024
+"""Bytes asked of the transport at once, at first: a stalled connection costs no more than these again."""
+LONGEST_STEP: Final = 64 * 1024 * 1024
+QUICK_SECONDS: Final = 1.0
+"""Steps that take less grow: uvloop reads on between two of them, and that has to be copied."""
 READ_AT_ONCE: Final = 256 * 1024
 """Bodies up to this size are read in one step."""
 _CHANGED: Final = "the object was replaced or deleted while it was being read"
@@ -48,12 +51,23 @@ class RangeReader:
     until `close`, and none while it waits to try again.
     """
 
-    __slots__ = ("_body", "_conn", "_failures", "_opened_at", "pin", "position", "stop")
+    __slots__ = ("_body", "_conn", "_failures", "_opened_at", "pin", "position", "step", "stop")
 
-    def __init__(self, conn: Connection, pin: Pin, start: int, stop: int, body: Body | None = None) -> None:
+    def __init__(
+        self,
+        conn: Connection,
+        pin: Pin,
+        start: int,
+        stop: int,
+        body: Body | None = None,
+        *,
+        step: int = STEP,
+    ) -> None:
         self.pin = pin
         self.position = start
         self.stop = stop
+        self.step = step
+        """Bytes `readinto` asks for at once; what one reader found good is good for the next."""
         self._conn = conn
         self._body = body
         self._opened_at = start
@@ -97,22 +111,28 @@ class RangeReader:
 
     async def readinto(self, view: memoryview) -> None:
         """Fill *view*, which must not be longer than what is left."""
+        clock = asyncio.get_running_loop().time
         filled = 0
         while filled < len(view):
             body = self._body or await self._open()
-            before = body.received
+            before, began = body.received, clock()
             try:
-                count = await body.readinto(view[filled : filled + SLICE])
+                count = await body.readinto(view[filled : filled + self.step])
                 if not count:
                     raise self._ended_early()
             except S3Error as exc:
                 kept = body.received - before
                 filled += kept
                 self.position += kept
+                self.step = STEP
                 await self._broke(exc)
                 continue
             filled += count
             self.position += count
+            if clock() - began > QUICK_SECONDS:
+                self.step = STEP
+            elif count == self.step:
+                self.step = min(2 * count, LONGEST_STEP)
 
     def close(self) -> None:
         """Give the slot back. Idempotent; a later read opens a new connection where this one stopped."""
