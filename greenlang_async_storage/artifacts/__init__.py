@@ -15,6 +15,7 @@ raise subclasses of `S3Error`; mistakes in arguments are `ValueError` or `TypeEr
 
 from __future__ import annotations
 
+from ._calculations import CalculationStore
 from ._factors import EmissionFactorCache, StoredFactors
 from ._json import JsonObject, JsonValue
 from ._keys import (
@@ -37,6 +38,7 @@ from ._manifest import ModelManifest
 from ._models import ModelStore
 from ._objects import ListedArtifact, StoredArtifact
 from ._policy import ArtifactPolicy
+from ._reports import Report, ReportStore, StoredReport
 from ._stages import ModelStage
 from ._times import Clock
 from ._zones import (
@@ -58,6 +60,7 @@ __all__ = [
     "ArtifactPolicy",
     "BronzeKey",
     "CalculationKey",
+    "CalculationStore",
     "Clock",
     "EmissionFactorCache",
     "FactorsKey",
@@ -70,10 +73,13 @@ __all__ = [
     "ModelManifest",
     "ModelStage",
     "ModelStore",
+    "Report",
     "ReportKey",
+    "ReportStore",
     "SilverKey",
     "StoredArtifact",
     "StoredFactors",
+    "StoredReport",
     "bronze_key",
     "calculation_key",
     "factors_key",

@@ -59,7 +59,7 @@ class StoreTime:
         return self._raise_floor(self._clock() + self._offset)
 
     def fresh(self, life: Lifetime) -> bool:
-        """Learn from the Last-Modified of an entry; by how much this clock is behind, if it told that."""
+        """Whether the entry lives by this clock and its `expires-at`, and by the store's and its length."""
         return self._clock() < life.expires_at and self.now() < life.stored + life.length
 
     def _raise_floor(self, moment: datetime) -> datetime:
