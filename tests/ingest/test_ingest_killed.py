@@ -1,3 +1,5 @@
+"""A plan whose process is killed goes on where it stopped."""
+
 from __future__ import annotations
 
 import contextlib
