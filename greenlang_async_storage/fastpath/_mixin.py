@@ -16,7 +16,7 @@ from greenlang_async_storage.fastpath._conditions import PassOn, Reason
 from greenlang_async_storage.fastpath._errors import plain_refusal
 from greenlang_async_storage.fastpath._options import Options
 from greenlang_async_storage.fastpath._payload import Payload
-from greenlang_async_storage.fastpath._reply import decode_headers, read_document, safe_for_botocore
+from greenlang_async_storage.fastpath._reply import read_document, read_fields, safe_for_botocore
 from greenlang_async_storage.fastpath._statistics import COUNTERS
 from greenlang_async_storage.fastpath._stream import streamed_body
 from greenlang_async_storage.fastpath._wire import WireResponse
@@ -106,7 +106,7 @@ async def _exchange(client: FastPathMixin, request: Request) -> dict[str, Any] |
         answer.error = error
         return answer
     try:
-        headers = decode_headers(wire.headers)
+        headers = read_fields(wire)
         if operation.streams and 200 <= wire.status < 300:
             return await _streamed(request, answer, wire, headers)
         body = await read_document(wire, headers, operation.name)

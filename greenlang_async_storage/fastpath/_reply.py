@@ -43,10 +43,10 @@ async def read_document(wire: WireResponse, headers: dict[str, str], operation: 
         wire.close()
 
 
-def decode_headers(received: list[tuple[bytes, bytes]]) -> dict[str, str]:
+def read_fields(wire: WireResponse) -> dict[str, str]:
     """The headers by lower-case name, the last of several winning. HTTPClientError when one is not UTF-8."""
     try:
-        return {name.decode(): value.decode() for name, value in received}
+        return wire.fields()
     except UnicodeDecodeError as error:
         raise HTTPClientError(error=error) from error
 

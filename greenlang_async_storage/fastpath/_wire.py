@@ -19,12 +19,24 @@ class Origin:
     port: int
 
 
+def decoded(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """As `WireResponse.fields`."""
+    return {name.decode(): value.decode() for name, value in headers}
+
+
 class WireResponse(Protocol):
     """A response whose head has arrived; it owns one connection until its body was read or it was closed."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
-    """As received, in order; names lower-cased."""
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """As received, in order; names lower-cased."""
+        ...
+
+    def fields(self) -> dict[str, str]:
+        """The headers as text, the last of several winning. UnicodeDecodeError when one is not UTF-8."""
+        ...
 
     @property
     def received(self) -> int:

@@ -17,7 +17,7 @@ from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.config import AioConfig
 
 from greenlang_async_storage import fastpath
-from greenlang_async_storage.fastpath._wire import Origin, RequestBody
+from greenlang_async_storage.fastpath._wire import Origin, RequestBody, decoded
 from greenlang_async_storage.fastpath.transport._raw import RawResponse
 
 VOLATILE = frozenset({"user-agent", "amz-sdk-invocation-id"})
@@ -53,6 +53,9 @@ class CannedWire:
         self._stream = io.BytesIO(reply.body)
         self._error = reply.body_error
         self.closed = False
+
+    def fields(self) -> dict[str, str]:
+        return decoded(self.headers)
 
     @property
     def at_end(self) -> bool:

@@ -19,6 +19,7 @@ from greenlang_async_storage.fastpath.transport._head import (
     CHUNKED,
     HEAD_LIMIT,
     NO_BODY,
+    PlainHead,
     ResponseHead,
     parse_head,
 )
@@ -298,24 +299,26 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
                     self._partial = bytearray(view[start:count]) if partial is None or start else partial
                     self.moved()
                     return
-                head = parse_head(view[start:end], answers_head=self._answers_head)
+                head = parse_head(bytes(view[start:end]), answers_head=self._answers_head)
                 if head.status >= 200:
                     break
-                self._interim(head)
+                self._interim(head.status)
                 self._head_bytes += end - start
                 start = end
             self._take_reply(reply, head, view[end:count])
         except BadResponseError as error:
             self.fail(error)
 
-    def _interim(self, head: ResponseHead) -> None:
-        if head.status == 101:
+    def _interim(self, status: int) -> None:
+        if status == 101:
             raise BadResponseError("the server switched protocols without being asked")
         self.moved()
-        if head.status == 100:
+        if status == 100:
             self._go_ahead()
 
-    def _take_reply(self, reply: asyncio.Future[Response], head: ResponseHead, rest: memoryview) -> None:
+    def _take_reply(
+        self, reply: asyncio.Future[Response], head: PlainHead | ResponseHead, rest: memoryview
+    ) -> None:
         self._clean = head.keep_alive
         if self._sending and (head.status >= 300 or self._expecting):
             # The server has decided without the rest of the body; _finish sees that it was not sent.
@@ -325,37 +328,37 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
         if data is not None:
             self._finish()
             if not reply.done():
-                reply.set_result(WholeResponse(head.status, head.headers, data))
+                reply.set_result(WholeResponse(head, data))
             return
-        chunked = head.framing == CHUNKED
+        chunks = head if isinstance(head, ResponseHead) and head.framing == CHUNKED else None
         expected = head.length if head.framing == BY_LENGTH else None
-        self._body = body = Body(self, self.origin, self._path, expected, raw=not chunked)
+        self._body = body = Body(self, self.origin, self._path, expected, raw=chunks is None)
         self.deadline = NEVER
         if reply.done():
             self.close()
             return
-        reply.set_result(StreamedResponse(head.status, head.headers, body, self._loop))
-        if chunked:
-            self._head = head
-            self._take_pieces(body, head)
+        reply.set_result(StreamedResponse(head, body, self._loop))
+        if chunks is not None:
+            self._head = chunks
+            self._take_pieces(body, chunks)
         elif rest:
             body.feed(bytes(rest))
 
-    def _whole_body(self, head: ResponseHead, rest: memoryview) -> bytes | None:
+    def _whole_body(self, head: PlainHead | ResponseHead, rest: memoryview) -> bytes | None:
         """The body, when all of it has arrived already."""
         size = len(rest)
-        if head.framing == CHUNKED:
+        if head.framing == NO_BODY or (head.framing == BY_LENGTH and size >= head.length):
+            length = head.length
+            if size > length:
+                self._clean = False
+            return bytes(rest[:length]) if length else b""
+        if isinstance(head, ResponseHead) and head.framing == CHUNKED:
             if size:
                 head.feed(rest)
             if not head.finished:
                 return None
             self._clean = self._clean and not head.surplus
             return b"".join(head.pieces)
-        if head.framing == NO_BODY or (head.framing == BY_LENGTH and size >= head.length):
-            length = head.length
-            if size > length:
-                self._clean = False
-            return bytes(rest[:length]) if length else b""
         return None
 
     def _read_body(self, body: Body, data: memoryview) -> None:

@@ -1,19 +1,32 @@
 """Request heads written, response heads read.
 
-A response head is handed to a fresh `httptools` parser, exactly up to its blank line: the parser cannot be
-told that a response answers HEAD, and bodies of known length need no parser at all (RFC 9112, 6 and 7).
+A head as stores send it, of plain ASCII lines and with a Content-Length, is taken apart at once. Any other is
+handed to a fresh `httptools` parser, exactly up to its blank line: the parser cannot be told that a response
+answers HEAD, and bodies of known length need no parser at all (RFC 9112, 6 and 7).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Final
 
 import httptools
 
+from greenlang_async_storage.fastpath._wire import decoded
 from greenlang_async_storage.fastpath.transport._errors import BadResponseError
 
 HEAD_LIMIT = 65_536
 """Most bytes of a response head, interim (1xx) ones included; also of chunk headers and trailers in a row."""
+
+# Status line and fields without anything that could be read in two ways (RFC 9112, 4 and 5).
+_PLAIN_HEAD: Final = re.compile(
+    rb"HTTP/1\.1 [2-5][0-9][0-9](?: [ -~]*)?\r\n"
+    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [!-~](?:[ -~]*[!-~])?\r\n)*\r\n"
+)
+_PARSED: Final = frozenset({"connection", "proxy-connection", "transfer-encoding", "upgrade"})
+"""Fields that decide about framing or the connection."""
+_LENGTH_DIGITS: Final = 18
 
 NO_BODY = 0
 BY_LENGTH = 1
@@ -36,6 +49,30 @@ def encode_head(method: str, target: str, headers: list[tuple[str, str]]) -> byt
     if " " in target or " " in method:
         raise ValueError(f"the target of this {method} request holds a space: percent-encode it")
     return text.encode()
+
+
+class PlainHead:
+    """A head that needed no parser: no body, or one of known length, and the connection stays open."""
+
+    __slots__ = ("_fields", "_lines", "framing", "length", "status")
+    keep_alive: Final = True
+
+    def __init__(self, status: int, lines: list[str], fields: dict[str, str], length: int) -> None:
+        self.status = status
+        self.length = length
+        self.framing = BY_LENGTH if length else NO_BODY
+        self._lines = lines
+        self._fields = fields
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """As `WireResponse.headers`."""
+        parts = [line.partition(": ") for line in self._lines]
+        return [(name.lower().encode(), value.encode()) for name, _, value in parts]
+
+    def fields(self) -> dict[str, str]:
+        """As `WireResponse.fields`; the same dict every time."""
+        return self._fields
 
 
 class ResponseHead:
@@ -69,6 +106,10 @@ class ResponseHead:
         self.surplus = False
         self.error: BadResponseError | None = None
         self._overhead = 0
+
+    def fields(self) -> dict[str, str]:
+        """As `WireResponse.fields`."""
+        return decoded(self.headers)
 
     def on_message_begin(self) -> None:
         """A message starts: after the first one, bytes nobody asked for."""
@@ -115,13 +156,37 @@ class ResponseHead:
             self.error = BadResponseError(f"chunk headers or trailers are longer than {HEAD_LIMIT} bytes")
 
 
-def parse_head(block: memoryview, *, answers_head: bool) -> ResponseHead:
+def parse_head(block: bytes, *, answers_head: bool) -> PlainHead | ResponseHead:
     """
     The head in *block*, which ends with its blank line.
 
     *answers_head*: the request was HEAD, so no body follows whatever the head says. Raises BadResponseError.
     """
-    if bytes(block[:7]) != b"HTTP/1.":
+    return _plain_head(block, answers_head=answers_head) or _parsed_head(block, answers_head=answers_head)
+
+
+def _plain_head(block: bytes, *, answers_head: bool) -> PlainHead | None:
+    """The head in *block*, or `None` where a parser should look at it."""
+    if _PLAIN_HEAD.fullmatch(block) is None:
+        return None
+    lines = block.decode("ascii").split("\r\n")
+    status = int(lines[0][9:12])
+    del lines[0], lines[-2:]
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        fields[name.lower()] = value
+    if len(fields) != len(lines) or not _PARSED.isdisjoint(fields):
+        return None
+    bodyless = answers_head or status in {204, 304}
+    length = fields.get("content-length", "0" if bodyless else "")
+    if not length.isdecimal() or len(length) > _LENGTH_DIGITS:
+        return None
+    return PlainHead(status, lines, fields, 0 if bodyless else int(length))
+
+
+def _parsed_head(block: bytes, *, answers_head: bool) -> ResponseHead:
+    if not block.startswith(b"HTTP/1."):
         raise BadResponseError("the response does not start with the status line of HTTP/1.0 or HTTP/1.1")
     head = ResponseHead()
     parser = httptools.HttpResponseParser(head)

@@ -8,18 +8,28 @@ import warnings
 from typing import TypeAlias
 
 from greenlang_async_storage.fastpath.transport._body import Body
+from greenlang_async_storage.fastpath.transport._head import PlainHead, ResponseHead
 
 
 class WholeResponse:
     """A response whose body came with its head: it holds no connection, and closing it does nothing."""
 
-    __slots__ = ("_data", "_position", "headers", "status")
+    __slots__ = ("_data", "_head", "_position", "status")
 
-    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], data: bytes) -> None:
-        self.status = status
-        self.headers = headers
+    def __init__(self, head: PlainHead | ResponseHead, data: bytes) -> None:
+        self.status = head.status
+        self._head = head
         self._data = data
         self._position = 0
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """As `WireResponse.headers`."""
+        return self._head.headers
+
+    def fields(self) -> dict[str, str]:
+        """As `WireResponse.fields`."""
+        return self._head.fields()
 
     async def read(self, size: int = -1) -> bytes:
         """As `WireResponse.read`."""
@@ -72,19 +82,22 @@ class StreamedResponse:
     Lost to the collector half-read, it closes its connection and warns with ResourceWarning.
     """
 
-    __slots__ = ("_body", "_loop", "headers", "status")
+    __slots__ = ("_body", "_head", "_loop", "status")
 
-    def __init__(
-        self,
-        status: int,
-        headers: list[tuple[bytes, bytes]],
-        body: Body,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self.status = status
-        self.headers = headers
+    def __init__(self, head: PlainHead | ResponseHead, body: Body, loop: asyncio.AbstractEventLoop) -> None:
+        self.status = head.status
+        self._head = head
         self._body = body
         self._loop = loop
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """As `WireResponse.headers`."""
+        return self._head.headers
+
+    def fields(self) -> dict[str, str]:
+        """As `WireResponse.fields`."""
+        return self._head.fields()
 
     @property
     def received(self) -> int:
