@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -126,6 +127,8 @@ class ObjectResponse(Response):
         await problem_response(failure)(scope, receive, send)
 
     async def _sent(self, send: Send, message: Message) -> None:
+        # Data that is always there already leaves a cancelled task no other point to end at.
+        await checkpoint_if_cancelled()
         self._started = True
         with anyio.fail_after(self._send_timeout):
             await send(message)

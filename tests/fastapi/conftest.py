@@ -44,17 +44,25 @@ def routes(app: FastAPI) -> None:
 
     @app.api_route("/objects/{key:path}", methods=["GET", "HEAD"])
     async def download(
-        key: str, request: Request, lake: Lake, filename: str | None = None, inline: bool = False
+        key: str,
+        request: Request,
+        lake: Lake,
+        filename: str | None = None,
+        *,
+        inline: bool = False,
+        send_timeout: float = 60.0,
     ) -> Response:
-        return object_response(lake, key, request, filename=filename, inline=inline)
+        return object_response(
+            lake, key, request, filename=filename, inline=inline, send_timeout=send_timeout
+        )
 
     @app.put("/objects/{key:path}")
-    async def upload(key: str, request: Request, lake: Lake) -> dict[str, Any]:
-        return shown(
-            await receive_upload(
-                request, lake, key, max_size=MAX_SIZE, content_types={"text/csv", "image/*"}, idle_timeout=15
-            )
+    async def upload(key: str, request: Request, lake: Lake, idle: float = 15.0) -> dict[str, Any]:
+        allowed = {"text/csv", "image/*"}
+        received = await receive_upload(
+            request, lake, key, max_size=MAX_SIZE, content_types=allowed, idle_timeout=idle
         )
+        return shown(received)
 
     app.include_router(health_router(max_age=0.0))
     app.include_router(
