@@ -194,8 +194,9 @@ class Copier:
                 "cache_control": info.cache_control,
                 "tags": await self._tags(key),
             }
+            chunks = (chunk async for chunk in body)
             result = await self._target.upload_stream(
-                key, body, concurrency=PARTS, on_progress=_steps(on_bytes), **options
+                key, chunks, concurrency=PARTS, on_progress=_steps(on_bytes), **options
             )
         return Sent(result.size, _known(key, info.etag, result.etag, result.checksum))
 

@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import sqlite3
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,7 +117,7 @@ class Store:
         if self._journal is not None:
             name = str(self._journal)
             with self._local_errors():
-                os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+                _make_private(name)
         self._db = sqlite3.connect(name, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             with self._local_errors():
@@ -294,6 +295,21 @@ class Store:
     def _remember(self, db: sqlite3.Connection, known: Iterable[Known]) -> None:
         if self._journal is not None:
             db.executemany("INSERT OR REPLACE INTO known VALUES (?,?,?,?,?)", known)
+
+
+def _make_private(name: str) -> None:
+    """
+    An empty file only its owner may read, unless there is a regular file.
+
+    That one is not opened here: closing it would drop the locks this process holds on it (POSIX).
+    """
+    try:
+        mode = os.lstat(name).st_mode
+    except FileNotFoundError:
+        os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    else:
+        if not stat.S_ISREG(mode):
+            raise FileExistsError(errno.EEXIST, "it is no regular file")
 
 
 _SELECT: Final = "SELECT seq, lane, kind, key, size, reason, source, target FROM action"
