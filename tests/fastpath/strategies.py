@@ -16,7 +16,9 @@ from greenlang_async_storage import fastpath
 from greenlang_async_storage.fastpath._model import OPERATIONS
 
 EXAMPLES = int(os.environ.get("GREENLANG_STORAGE_DIFF_EXAMPLES", "2000"))
-"""Examples of all differential tests together; a full run asks for 20,000."""
+"""Examples of all differential tests together."""
+FULL = 20_000
+"""What `make test-full` asks for."""
 NAMES = sorted(OPERATIONS)
 
 _plain = st.text(alphabet=st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=24)

@@ -201,12 +201,13 @@ async def test_the_sdk(
     proxy: NginxServer, server: MinioServer, authority: CertificateAuthority, bucket_name: str, tmp_path: Path
 ) -> None:
     """A session over https: bytes, a stream in parts, a file, listing, deleting."""
-    settings = StorageSettings(
-        **{**server.settings_kwargs(), "endpoint_url": f"https://localhost:{proxy.ports['store']}"},
-        data_lake_bucket=bucket_name,
-        verify_tls=authority.bundle,
-        part_size=PART,
-    )
+    values: dict[str, Any] = {
+        **server.settings_kwargs(),
+        "endpoint_url": f"https://localhost:{proxy.ports['store']}",
+        "verify_tls": authority.bundle,
+        "part_size": PART,
+    }
+    settings = StorageSettings(data_lake_bucket=bucket_name, **values)
     data = LARGE * 6
 
     async def pieces() -> AsyncIterator[bytes]:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenlang_async_storage import fastpath
+from tests.fastpath.conftest import LOOPS
 from tests.fastpath.recorders import Reply, Twins, outcome, twins
 from tests.fastpath.replies import replies
 from tests.fastpath.strategies import EXAMPLES, NAMES
@@ -42,10 +43,16 @@ _MINIMAL: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="module", params=sorted(LOOPS))
+def loop_name(request: pytest.FixtureRequest) -> str:
+    """The event loop of all examples."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
+def runner(loop_name: str) -> Iterator[asyncio.Runner]:
     """One loop for all examples."""
-    with asyncio.Runner() as made:
+    with asyncio.Runner(loop_factory=LOOPS[loop_name]) as made:
         yield made
 
 
@@ -63,16 +70,21 @@ def clients(recorded: None, runner: asyncio.Runner) -> Iterator[dict[str, Twins]
     runner.run(stack.aclose())
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", NAMES)
-def test_replies_are_equal(name: str, clients: dict[str, Twins], runner: asyncio.Runner) -> None:
+def test_replies_are_equal(
+    name: str, clients: dict[str, Twins], runner: asyncio.Runner, loop_name: str
+) -> None:
     """The dictionary, or class, message and response of the error, and the attempts are equal."""
     pair = clients["legacy"]
     required = pair.plain.meta.service_model.operation_model(name).input_shape.metadata["required"]
     parameters = {key: value for member in required for key, value in _MINIMAL[member].items()}
+    # Parsing is the same code on any loop.
+    share = EXAMPLES // 2 // len(NAMES) // (1 if loop_name == "asyncio" else 5)
     before = fastpath.statistics()
     calls = 0
 
-    @settings(max_examples=max(20, EXAMPLES // 2 // len(NAMES)), suppress_health_check=list(HealthCheck))
+    @settings(max_examples=max(10, share), suppress_health_check=list(HealthCheck))
     @given(reply=replies(name), which=st.sampled_from(sorted(_CLIENTS)))
     def compare(reply: Reply, which: str) -> None:
         nonlocal calls

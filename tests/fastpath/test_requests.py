@@ -63,6 +63,7 @@ def clients(frozen: None, recorded: None, runner: asyncio.Runner) -> Iterator[di
     runner.run(stack.aclose())
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", NAMES)
 def test_requests_are_equal(name: str, clients: dict[str, Twins], runner: asyncio.Runner) -> None:
     """Method, URL, headers, body and signature are equal, or both refuse in the same words."""

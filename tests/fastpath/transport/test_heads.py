@@ -79,7 +79,7 @@ def test_a_plain_head_is_what_the_parser_makes_of_it(
         (b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "a"\r\n\r\n', True),
         (b'HTTP/1.1 200 OK\r\nETag: "a"\r\n\r\n', False),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n", False),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nVary: a\r\nvary: b\r\n\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nVary: a\r\nvary: b\r\n\r\n", True),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nx: a\r\n b\r\n\r\n", False),
     ],
 )

@@ -1,0 +1,3 @@
+"""`tests/test_download_file.py` on uvloop."""
+
+from tests.test_download_file import *  # noqa: F403

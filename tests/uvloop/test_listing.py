@@ -1,0 +1,3 @@
+"""`tests/test_listing.py` on uvloop."""
+
+from tests.test_listing import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""`tests/test_uploads_cancel.py` on uvloop."""
+
+from tests.test_uploads_cancel import *  # noqa: F403
