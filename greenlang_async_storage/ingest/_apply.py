@@ -18,6 +18,8 @@ from ._threads import SerialThread, run_crew, was_cancelled
 
 DELETE_BATCH: Final = 1000
 """Keys of one DeleteObjects (S3 API Reference)."""
+PASSES: Final = 3
+"""Times a transfer is given to the store that goes on throttling it, each behind all others."""
 
 
 class Run:
@@ -43,16 +45,24 @@ class Run:
         self._throttles = statistics().throttles if statistics else 0
         self._pace = Pace(concurrency)
         self._feed = Feed(self._thread, self._store, self._pace)
+        self._deferred = 0
+        """Transfers throttled in this pass."""
+        self._last = True
         self._budget = ByteBudget()
         self._settled: list[Settled] = []
         self._writing = False
         report.concurrency = self._pace.lowest
 
     async def transfers(self, count: int) -> None:
-        """Everything but the deletes."""
+        """Everything but the deletes; what the store throttled again, when the rest is through."""
+        self._deferred = count
         try:
-            await run_crew(min(self._concurrency, max(1, count)), self._work)
-            await self._write()
+            for left in reversed(range(PASSES)):
+                waiting, self._deferred, self._last = self._deferred, 0, not left
+                if waiting:
+                    self._feed = Feed(self._thread, self._store, self._pace)
+                    await run_crew(min(self._concurrency, waiting), self._work)
+                    await self._write()
         finally:
             # On a failure or cancel nobody waits any more, and yet it is written.
             if self._settled:
@@ -81,9 +91,13 @@ class Run:
                 throttled = isinstance(error, S3ThrottlingError) or self._was_throttled()
             finally:
                 self._feed.finish(ticket, throttled=throttled)
-            if error is not None and self._fail_fast:
+            if error is not None and self._fail_fast and not self._later(error):
                 raise error
             await self._write()
+
+    def _later(self, error: S3Error) -> bool:
+        """Whether what failed with *error* is tried again in another pass."""
+        return isinstance(error, S3ThrottlingError) and not self._last
 
     async def _settle(self, action: Planned) -> S3Error | None:
         """Carry out one transfer; its failure, which is one line of the summary."""
@@ -101,6 +115,9 @@ class Run:
         except S3Error as exc:
             error = exc
             self._report.add(-moved)
+            if self._later(exc):
+                self._deferred += 1
+                return exc
             self._count_failures(1)
         else:
             known = sent.known

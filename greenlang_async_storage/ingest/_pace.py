@@ -7,6 +7,9 @@ from typing import Final, NamedTuple
 DECREASE: Final = 0.5
 """What is left of a lane's limit after the store asked to slow down."""
 
+ROUNDS: Final = 4
+"""Rounds without throttling that let one more run: a store at its limit refuses few of them."""
+
 
 class Ticket(NamedTuple):
     """Leave for one transfer."""
@@ -30,9 +33,9 @@ class Pace:
     At most *most* transfers of a lane at a time; after throttling half as many, then slowly more again.
 
     S3 limits requests by prefix, so each lane (the keys below one first segment) has its own limit. A limit
-    is halved once for all transfers that were under way, and grows by one for each round of that many that
-    went through. It never falls below one. Lanes at full pace with nothing running are forgotten. No clock,
-    no waiting: the caller asks again when a transfer has finished.
+    is halved once for all transfers that were under way, and grows by one for each `ROUNDS` times that many
+    that went through. It never falls below one. Lanes at full pace with nothing running are forgotten. No
+    clock, no waiting: the caller asks again when a transfer has finished.
     """
 
     def __init__(self, most: int) -> None:
@@ -65,7 +68,7 @@ class Pace:
         state = self._lanes[ticket.lane]
         state.running -= 1
         if not throttled:
-            state.limit = min(float(self.most), state.limit + 1 / state.limit)
+            state.limit = min(float(self.most), state.limit + 1 / (ROUNDS * state.limit))
         elif ticket.epoch == state.epoch:
             # What started before the last decrease says nothing about the pace since then.
             state.limit = max(1.0, state.limit * DECREASE)

@@ -78,7 +78,8 @@ class Plan:
         raises the first one. Deletes wait until a run whose transfers all succeeded. They are refused
         altogether beyond *max_deletes*: an int is a number, a float from 0 to 1 a share of what the target
         held. While the store throttles, fewer transfers run at a time, for each first segment of the keys on
-        its own; with *statistics* (`session.statistics`) throttling that retries have hidden counts too.
+        its own, and what it refused is tried again behind the others, twice; with *statistics*
+        (`session.statistics`) throttling that retries have hidden counts too.
 
         Holds at most 256 MiB of file content with the default part size and threshold, or one larger file's
         parts. A cancel leaves no open multipart upload and no temporary file; what was done stays done, and
@@ -97,6 +98,7 @@ class Plan:
             raise RuntimeError("this plan is being applied already; wait for that run to end")
         self._busy = True
         try:
+            await self._thread.call(self._store.restart)
             transfers, deletes, size = await self._thread.call(self._store.left)
             self._guard(deletes, max_deletes, allow_empty_source=allow_empty_source)
             report = Reporter(on_progress, "apply", items_total=transfers + deletes, bytes_total=size)

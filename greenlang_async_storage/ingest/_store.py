@@ -249,7 +249,7 @@ class Store:
             return [Planned(*row) for row in rows]
 
     def pending(self, lane: int, after: int, limit: int) -> list[Planned]:
-        """The next actions of one lane that are not done."""
+        """The next actions of one lane that are to be done."""
         with self._using() as db:
             where = "WHERE lane = ? AND seq > ? AND state = 0 ORDER BY seq LIMIT ?"
             return [Planned(*row) for row in db.execute(f"{_SELECT} {where}", (lane, after, limit))]
@@ -262,7 +262,7 @@ class Store:
 
     def left(self) -> tuple[int, int, int]:
         """Transfers and deletes that are not done, and the bytes of the transfers."""
-        query = "SELECT lane = ?, count(*), total(size) FROM action WHERE state = 0 GROUP BY 1"
+        query = "SELECT lane = ?, count(*), total(size) FROM action WHERE state <> 1 GROUP BY 1"
         with self._using() as db:
             rows = {deletes: (count, size) for deletes, count, size in db.execute(query, (DELETES,))}
         transfers, size = rows.get(0, (0, 0))
@@ -276,16 +276,22 @@ class Store:
         # The table is this process's own.
         return [(seq, IngestFailure(key, kind, pickle.loads(error))) for seq, key, kind, error in rows]  # noqa: S301
 
-    # Applying.
+    # Applying: an action's state is 0 while it is to be done, 1 when it is done, 2 when it has failed.
+
+    def restart(self) -> None:
+        """What failed in an earlier run is to be done again."""
+        with self._using() as db:
+            db.execute("UPDATE action SET state = 0 WHERE state = 2")
 
     def settle(self, settled: Sequence[Settled]) -> None:
-        """Write down what became of actions, all or none of it; what failed stays to be done."""
+        """Write down what became of actions, all or none of it."""
         with self._using() as db, _transaction(db):
             for each in settled:
                 db.execute("DELETE FROM failure WHERE seq = ?", (each.seq,))
                 if each.error is not None:
                     row = each.seq, each.key, each.kind, pickle.dumps(each.error)
                     db.execute("INSERT INTO failure VALUES (?,?,?,?)", row)
+                    db.execute("UPDATE action SET state = 2 WHERE seq = ?", (each.seq,))
                     continue
                 db.execute("UPDATE action SET state = 1 WHERE seq = ?", (each.seq,))
                 if each.kind == "delete" and self._journal is not None:
