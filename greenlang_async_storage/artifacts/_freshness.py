@@ -60,7 +60,8 @@ class StoreTime:
 
     def fresh(self, life: Lifetime) -> bool:
         """Whether the entry lives by this clock and its `expires-at`, and by the store's and its length."""
-        return self._clock() < life.expires_at and self.now() < life.stored + life.length
+        now = self.now()
+        return self._clock() < life.expires_at and now < life.stored + life.length
 
     def _raise_floor(self, moment: datetime) -> datetime:
         now = self._monotonic()

@@ -164,7 +164,7 @@ async def test_of_many_that_take_over_one_wins(store: ModelStore, lake: Bucket) 
 async def test_readers_never_see_half_a_version(store: ModelStore) -> None:
     """Whoever reads while versions are saved finds each of them whole or not at all."""
     seen: set[str] = set()
-    done = asyncio.Event()
+    done, all_seen = asyncio.Event(), asyncio.Event()
 
     async def read() -> None:
         while not done.is_set():
@@ -172,12 +172,13 @@ async def test_readers_never_see_half_a_version(store: ModelStore) -> None:
                 assert await store.load("m", version) == version.encode() * 1000
                 assert await store.metrics("m", version) == {"v": version}
                 seen.add(version)
+            if len(seen) == 12:
+                all_seen.set()
 
     readers = [asyncio.create_task(read()) for _ in range(3)]
     for number in range(12):
         await store.save("m", str(number), str(number).encode() * 1000, {"v": str(number)})
-    while len(seen) < 12:
-        await asyncio.sleep(0)
+    await all_seen.wait()
     done.set()
     await asyncio.gather(*readers)
 
