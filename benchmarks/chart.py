@@ -41,7 +41,8 @@ def colour(name: str) -> str:
     return _COLOURS.get(name, _LIGHT if BY_NAME[name].own else _PEER)
 
 
-def _pyplot() -> Any:  # noqa: ANN401  # the project's own environment has no matplotlib
+def pyplot() -> Any:  # noqa: ANN401  # the project's own environment has no matplotlib
+    """Matplotlib without a display."""
     import matplotlib as mpl  # type: ignore[import-not-found]
 
     mpl.use("agg")
@@ -52,14 +53,15 @@ def _pyplot() -> Any:  # noqa: ANN401  # the project's own environment has no ma
     return plt
 
 
-def _save(figure: Any, path: Path) -> None:  # noqa: ANN401  # see above
+def save(figure: Any, path: Path) -> None:  # noqa: ANN401  # see above
+    """*figure* as SVG and PNG under the name of *path*."""
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(path.with_suffix(".png"), dpi=120)
 
 
 def bars(results: Results, path: Path) -> None:
     """CPU per unit, a panel for each workload; shorter is better."""
-    plt = _pyplot()
+    plt = pyplot()
     works = [
         work
         for work in results.workloads
@@ -74,7 +76,7 @@ def bars(results: Results, path: Path) -> None:
     for axis, work in zip(axes.flat, works, strict=False):
         _bar_panel(axis, results, work)
     figure.suptitle(f"Client CPU, µs ({results.date}); shorter is better")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _bar_panel(axis: Any, results: Results, work: Workload) -> None:  # noqa: ANN401  # see above
@@ -94,7 +96,7 @@ def lines(results: Results, path: Path) -> None:
     groups = scaling_lines(results)
     if not groups:
         return
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(
         1, len(groups), figsize=(4.6 * len(groups), 3.8), squeeze=False, layout="constrained"
     )
@@ -115,10 +117,10 @@ def lines(results: Results, path: Path) -> None:
         what, _, unit = title.partition(", ")
         axis.set(xscale="log", yscale="log", title=what, ylabel=f"µs of CPU {unit}")
         axis.set_xticks([work.x for work in works], [_short(work.x) for work in works], minor=False)
-        axis.xaxis.set_minor_locator(_pyplot().NullLocator())
+        axis.xaxis.set_minor_locator(pyplot().NullLocator())
         axis.grid(visible=True, which="major", alpha=0.3)
     axes.flat[0].legend(fontsize=7)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _short(value: int) -> str:
