@@ -17,7 +17,7 @@ from __future__ import annotations
 from ._direct import ConfirmHook, upload_router
 from ._download import ObjectResponse, object_response
 from ._health import health_router
-from ._lifespan import InnerLifespan, Lifespan, get_storage, storage_lifespan
+from ._lifespan import InnerLifespan, Lifespan, get_storage, storage_lifespan, storage_of
 from ._models import ConfirmedUpload
 from ._problems import UploadRefusedError, add_exception_handlers, problem_response, status_for
 from ._receive import ReceivedUpload, receive_upload
@@ -40,5 +40,6 @@ __all__ = [
     "receive_upload",
     "status_for",
     "storage_lifespan",
+    "storage_of",
     "upload_router",
 ]

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, TypeAlias
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
 from greenlang_async_storage import S3SessionClosedError, StorageSession, StorageSettings
@@ -67,8 +68,17 @@ async def get_storage(connection: HTTPConnection) -> StorageSession:
         S3SessionClosedError: the application has no `storage_lifespan`, or it was not started.
     """
     session = getattr(connection.state, _STATE, None)
-    if session is None:
-        session = getattr(connection.app.state, _STATE, None)
+    return session if isinstance(session, StorageSession) else storage_of(connection.app)
+
+
+def storage_of(app: Starlette) -> StorageSession:
+    """
+    The open session of *app*, for an inner lifespan and for background work; handlers use `get_storage`.
+
+    Raises:
+        S3SessionClosedError: as `get_storage`.
+    """
+    session = getattr(app.state, _STATE, None)
     if not isinstance(session, StorageSession):
         raise S3SessionClosedError(
             "this application has no open storage session",

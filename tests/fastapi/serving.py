@@ -69,9 +69,9 @@ def serving(app: FastAPI, **config: Any) -> Iterator[Service]:
             thread.join()
 
 
-def until(true: Callable[[], bool]) -> None:
+def until(true: Callable[[], bool], *, patience: float = PATIENCE) -> None:
     """Return when *true* holds; fail when it does not come about."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not true():
         assert time.monotonic() < end, "it did not come about"
         time.sleep(0.005)

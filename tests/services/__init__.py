@@ -1,1 +1,1 @@
-"""What needs services of the machine: Redis, Chromium, Ray, Node."""
+"""What needs more than Python: a browser, and MinIO beneath it."""
