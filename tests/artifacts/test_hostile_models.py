@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import joblib
+import joblib  # type: ignore[import-untyped]  # it publishes no types
 import pytest
 
 from greenlang_async_storage import Bucket, S3Error, S3IntegrityError, S3InvalidRequestError
@@ -66,9 +66,9 @@ def payloads(canary: Path) -> Iterator[bytes]:
 
 @pytest.mark.asyncio
 async def test_a_hundred_hostile_files_leave_no_trace(lake: Bucket, seed: Seeder, tmp_path: Path) -> None:
-    """Saved as pickle, as joblib, as another format, put in the place of a trusted model, or left by others."""
+    """Saved in six formats, put in the place of a trusted model or its metrics, or left by others."""
     canary = tmp_path / "canary"
-    files = list(payloads(canary))[:120]
+    files = list(payloads(canary))
     assert len(files) >= 100
     store = ModelStore(lake)
     trusted = await store.save("trusted", "1", {"weights": [1.0]}, {"r2": 1})
@@ -80,10 +80,12 @@ async def test_a_hundred_hostile_files_leave_no_trace(lake: Bucket, seed: Seeder
                 await store.load("hostile", saved.version)
         else:
             assert await store.load("hostile", saved.version, trust=True) == data
-        await store.download("hostile", tmp_path / "copy", saved.version)
         seed.put(trusted.key, data)
         with pytest.raises(S3IntegrityError):
-            await store.load("trusted", trust=True)
+            await store.load("trusted", "1", trust=True)
+        if number % 5:
+            continue
+        await store.download("hostile", tmp_path / "copy", saved.version)
         seed.put(f"models/common/left/{number}/model.pkl", data)
         with pytest.raises(S3Error):
             await store.load("left", str(number), trust=True)

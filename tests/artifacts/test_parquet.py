@@ -139,12 +139,12 @@ async def test_damage_is_told(lake: Bucket, seed: Seeder) -> None:
         with pytest.raises(S3IntegrityError):
             await load_table(lake, KEY)
     await save_table(lake, KEY, TABLE, compression="none")
-    data = bytearray(await lake.download_bytes(KEY))
-    seed.put(KEY, bytes(data), Metadata={"record-count": "7"})
+    whole = bytearray(await lake.download_bytes(KEY))
+    seed.put(KEY, bytes(whole), Metadata={"record-count": "7"})
     with pytest.raises(S3IntegrityError, match="recorded with 7"):
         await load_table(lake, KEY)
-    data[200] ^= 1
-    seed.put(KEY, bytes(data))
+    whole[200] ^= 1
+    seed.put(KEY, bytes(whole))
     with pytest.raises(S3IntegrityError, match="row group 0"):
         await load_table(lake, KEY)
 
