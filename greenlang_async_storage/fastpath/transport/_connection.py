@@ -62,28 +62,10 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_answers_head",
-        "_body",
-        "_clean",
-        "_filled",
-        "_head",
-        "_head_bytes",
-        "_owner",
-        "_partial",
-        "_path",
-        "_read_paused",
-        "_reply",
-        "_scratch",
-        "_target",
-        "_view",
-        "got_bytes",
-        "has_slot",
-        "idle_since",
-        "origin",
-        "requests",
-        "sent_partly",
-        "socket",
-    )
+        "_answers_head", "_body", "_clean", "_filled", "_head", "_head_bytes", "_owner", "_partial",
+        "_path", "_read_paused", "_reply", "_scratch", "_target", "_view", "got_bytes", "has_slot",
+        "idle_since", "origin", "requests", "sent_partly", "socket",
+    )  # fmt: skip
 
     def __init__(
         self, owner: Owner, origin: Origin, loop: asyncio.AbstractEventLoop, sock: socket.socket
@@ -139,7 +121,7 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
         self._sending = self._stopped = self.sent_partly = False
         self.got_bytes = False
         self.requests += 1
-        self.deadline = deadline = loop.time() + self.read_timeout
+        self.deadline = deadline = loop.time() + self._patience(expect=expect)
         self._owner.arm(deadline)
         self._send(head, body, expect=expect, streamed=streamed)
         return reply
@@ -199,7 +181,11 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
         return True
 
     def stall(self) -> None:
-        """The deadline passed."""
+        """The deadline passed: of the read timeout, or of the wait for `100 Continue`."""
+        if self._expecting and self._patience(expect=True) < self.read_timeout:
+            self._go_ahead()
+            self._owner.arm(self.deadline)
+            return
         doing = "took no more of the request" if self._sending and not self._expecting else "sent nothing"
         self.fail(StalledError(f"the server {doing} for {self.read_timeout:g} s"))
 

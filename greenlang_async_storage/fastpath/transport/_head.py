@@ -27,6 +27,7 @@ _PLAIN_HEAD: Final = re.compile(
 _PARSED: Final = frozenset({"connection", "proxy-connection", "transfer-encoding", "upgrade"})
 """Fields that decide about framing or the connection."""
 _LENGTH_DIGITS: Final = 18
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 NO_BODY = 0
 BY_LENGTH = 1
@@ -167,6 +168,8 @@ def parse_head(block: bytes, *, answers_head: bool) -> PlainHead | ResponseHead:
 
 def _plain_head(block: bytes, *, answers_head: bool) -> PlainHead | None:
     """The head in *block*, or `None` where a parser should look at it."""
+    if block == _CONTINUE:
+        return PlainHead(100, [], {}, 0)
     if _PLAIN_HEAD.fullmatch(block) is None:
         return None
     lines = block.decode("ascii").split("\r\n")
@@ -176,7 +179,9 @@ def _plain_head(block: bytes, *, answers_head: bool) -> PlainHead | None:
     for line in lines:
         name, _, value = line.partition(": ")
         fields[name.lower()] = value
-    if len(fields) != len(lines) or not _PARSED.isdisjoint(fields):
+    if not _PARSED.isdisjoint(fields):
+        return None
+    if len(fields) != len(lines) and block.lower().count(b"\r\ncontent-length:") > 1:
         return None
     bodyless = answers_head or status in {204, 304}
     length = fields.get("content-length", "0" if bodyless else "")

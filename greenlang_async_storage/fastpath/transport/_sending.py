@@ -30,7 +30,6 @@ class SendingHalf:
         "_sending",
         "_stopped",
         "_streamed",
-        "_timer",
         "_transport",
         "_write_paused",
         "closed",
@@ -48,10 +47,13 @@ class SendingHalf:
         self._expecting = False
         self._write_paused = False
         self._drained: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self.closed = False
         self.deadline = NEVER
         self.read_timeout = read_timeout
+
+    def _patience(self, *, expect: bool) -> float:
+        """Seconds until a request that was just begun is looked at again."""
+        return min(self.read_timeout, CONTINUE_WAIT) if expect else self.read_timeout
 
     def _send(self, head: bytes, body: memoryview | None, *, expect: bool, streamed: bool) -> None:
         transport = self._transport
@@ -63,7 +65,6 @@ class SendingHalf:
         if expect:
             self._sending = self._expecting = True
             self._out = body
-            self._timer = self._loop.call_later(CONTINUE_WAIT, self._go_ahead)
             transport.write(head)
         elif body is not None and len(body) <= JOINED:
             transport.write(b"".join((head, body)))
@@ -90,8 +91,8 @@ class SendingHalf:
         self._pump()
 
     def moved(self) -> None:
-        """Bytes went out or came in: the read timeout starts again, when it is running."""
-        if self.deadline != NEVER:
+        """Bytes went out or came in: the read timeout starts again, where it is running."""
+        if self.deadline != NEVER and not self._expecting:
             self.deadline = self._loop.time() + self.read_timeout
 
     def pause_writing(self) -> None:
@@ -126,7 +127,6 @@ class SendingHalf:
         """`100 Continue` came, or was waited for long enough."""
         if self._expecting:
             self._expecting = False
-            self._cancel_timer()
             self.moved()
             self._pump()
             self._wake_sender()
@@ -136,13 +136,7 @@ class SendingHalf:
         self._stopped = True
         self._expecting = False
         self._out = None
-        self._cancel_timer()
         self._wake_sender()
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _wake_sender(self) -> None:
         if self._drained is not None and not self._drained.done():

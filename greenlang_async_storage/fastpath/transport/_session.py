@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from aiobotocore.awsrequest import AioAWSResponse
@@ -35,7 +35,8 @@ from greenlang_async_storage.fastpath.transport._upload import NOTHING, Upload, 
 
 KEEPALIVE: Final = 12.0
 """Seconds an idle connection is kept, aiobotocore's default: AWS closes after 20."""
-_REPEATABLE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+_SAFE: Final = frozenset({"GET", "HEAD"})
+_REPEATABLE: Final = frozenset({"PUT", "DELETE", "OPTIONS"})
 _ORIGINS: Final = 1024
 
 
@@ -164,51 +165,31 @@ class HTTPSession:
         Raises botocore's exceptions (see `_errors`), ValueError for a head that cannot be sent as given.
         A buffer must not be changed before this returns.
         """
-        expect = False
-        if body is None:
-            upload = NOTHING
-        else:
-            expect = (find_header(headers, "expect") or "").lower() == "100-continue"
-            upload = _plan(body, headers, content_length)
         if origin.scheme in self._proxied_schemes:
             raise ValueError(f"a proxy is configured for {origin.scheme}: use send()")
-        head = encode_head(method, target, headers)
+        message = _message(method, target, headers, body, content_length)
         self._bind()
         try:
-            return await self._exchange(
-                origin, method, target, headers, head=head, upload=upload, expect=expect
-            )
+            return await self._exchange(origin, message)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             raise to_botocore(error, url_of(origin, target)) from error
 
-    async def _exchange(
-        self,
-        origin: Origin,
-        method: str,
-        target: str,
-        headers: list[tuple[str, str]],
-        *,
-        head: bytes,
-        upload: Upload,
-        expect: bool,
-    ) -> Response:
-        is_head = method == "HEAD"
-        is_head = method == "HEAD"
+    async def _exchange(self, origin: Origin, message: _Message) -> Response:
         connection = self._pool.take(origin) or await self._pool.acquire(origin)
-        if connection.requests and not _repeatable(method, headers) and connection.has_news():
+        if connection.requests and not message.repeatable and connection.has_news():
             connection = await self._instead_of(connection)
         try:
-            return await _attempt(connection, head, upload, target, answers_head=is_head, expect=expect)
+            return await _attempt(connection, message)
         except ConnectionLostError:
             if connection.requests < 2 or connection.got_bytes:
                 raise
-            if not _may_repeat(connection, method, headers) or not upload.again():
+            # It did not leave whole, or may be applied twice.
+            if not (connection.sent_partly or message.repeatable) or not message.upload.again():
                 raise
         self._pool.replaced += 1
-        connection = await self._pool.acquire(origin, fresh=True)
-        return await _attempt(connection, head, upload, target, answers_head=is_head, expect=expect)
+        return await _attempt(await self._pool.acquire(origin, fresh=True), message)
 
     def _bind(self) -> None:
         loop = asyncio.get_running_loop()
@@ -240,16 +221,8 @@ class HTTPSession:
         try:
             origin, target, host = self._split(url)
             headers = _wire_headers(request.headers, host)
-            body = request.body
-            expect = False
-            upload = NOTHING
-            if body is not None:
-                expect = (find_header(headers, "expect") or "").lower() == "100-continue"
-                upload = _plan(body, headers, None)
-            head = encode_head(request.method, target, headers)
-            wire = await self._exchange(
-                origin, request.method, target, headers, head=head, upload=upload, expect=expect
-            )
+            message = _message(request.method, target, headers, request.body, None)
+            wire = await self._exchange(origin, message)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -302,26 +275,18 @@ def _first(*values: float | None) -> float:
     return next((value for value in values if value is not None), NEVER)
 
 
-async def _attempt(
-    connection: Connection,
-    head: bytes,
-    upload: Upload,
-    path: str,
-    *,
-    answers_head: bool,
-    expect: bool,
-) -> Response:
-    source = upload.source
+async def _attempt(connection: Connection, message: _Message) -> Response:
+    upload = message.upload
     reply = connection.begin(
-        head,
+        message.head,
         upload.view,
-        path,
-        answers_head=answers_head,
-        expect=expect,
-        streamed=source is not None,
+        message.target,
+        answers_head=message.method == "HEAD",
+        expect=message.expect,
+        streamed=upload.source is not None,
     )
     try:
-        if source is not None:
+        if upload.source is not None:
             await send(connection, upload)
         return await reply
     except BaseException:
@@ -329,28 +294,44 @@ async def _attempt(
         raise
 
 
-def _may_repeat(connection: Connection, method: str, headers: list[tuple[str, str]]) -> bool:
-    """Whether sending a request again cannot apply it twice: it did not leave whole, or is repeatable."""
-    return connection.sent_partly or _repeatable(method, headers)
+class _Message(NamedTuple):
+    """One request, ready to be sent, perhaps twice."""
+
+    method: str
+    target: str
+    head: bytes
+    upload: Upload
+    expect: bool
+    repeatable: bool
 
 
-def _repeatable(method: str, headers: list[tuple[str, str]]) -> bool:
+def _message(
+    method: str, target: str, headers: list[tuple[str, str]], body: Any, content_length: int | None
+) -> _Message:
+    head = encode_head(method, target, headers)
+    if body is None and method in _SAFE:
+        return _Message(method, target, head, NOTHING, expect=False, repeatable=True)
+    fields = {name.lower(): value for name, value in headers}
+    repeatable = method in _SAFE or _repeatable(method, fields)
+    if body is None:
+        return _Message(method, target, head, NOTHING, expect=False, repeatable=repeatable)
+    expect = "expect" in fields and fields["expect"].lower() == "100-continue"
+    return _Message(method, target, head, _plan(body, fields, content_length), expect, repeatable)
+
+
+def _repeatable(method: str, fields: Mapping[str, str]) -> bool:
     """
     Whether doing a request twice is doing it once, and tells the same story (RFC 9110, section 9.2.2).
 
     A conditional write that was applied fails its own condition the second time, which only the layer above
     can tell from a real conflict.
     """
-    if method in ("GET", "HEAD"):
-        return True
-    if find_header(headers, "if-match") is not None or find_header(headers, "if-none-match") is not None:
-        return False
-    return method in _REPEATABLE
+    return method in _REPEATABLE and "if-match" not in fields and "if-none-match" not in fields
 
 
-def _plan(body: Any, headers: list[tuple[str, str]], content_length: int | None) -> Upload:
-    told = find_header(headers, "content-length")
-    chunked = (find_header(headers, "transfer-encoding") or "").lower() == "chunked"
+def _plan(body: Any, fields: Mapping[str, str], content_length: int | None) -> Upload:
+    told = fields.get("content-length")
+    chunked = fields.get("transfer-encoding", "").lower() == "chunked"
     if told is not None:
         if chunked or (content_length is not None and int(told) != content_length):
             raise ValueError(f"Content-Length: {told} contradicts the body, or Transfer-Encoding: remove one")
