@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from ._checksums import Crc, RangeCrc, compute
+from ._chunks import part_memory
 from ._concurrency import task_group
 from ._connection import Connection
 from ._errors import S3PoolTimeoutError
@@ -54,7 +55,7 @@ class Parts:
         if journal is None:
             return
         saved, journal.parts = journal.parts, {}
-        buffer = memoryview(bytearray(self._part_size)) if saved else memoryview(b"")
+        buffer = self._buffer()
         for index in list(self._todo):
             if index not in saved:
                 continue
@@ -81,7 +82,7 @@ class Parts:
 
     async def _work(self, reader: RangeReader | None) -> None:
         """One worker: a part at a time into its buffer, and from there into the file."""
-        buffer = memoryview(bytearray(min(self._part_size, self._pin.size)))
+        buffer = self._buffer()
         step = STEP
         try:
             while self._todo:
@@ -109,6 +110,9 @@ class Parts:
             self._working -= 1
             if reader is not None:
                 reader.close()
+
+    def _buffer(self) -> memoryview:
+        return memoryview(part_memory(max(1, min(self._part_size, self._pin.size))))
 
     def _span(self, index: int) -> tuple[int, int]:
         start = index * self._part_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._assemble import Part, PartAssembler, assemble, slice_parts
+from ._memory import part_memory
 from ._plan import (
     GROWTH_AFTER_PARTS,
     MAX_OBJECT_BYTES,
@@ -34,6 +35,7 @@ __all__ = [
     "measure",
     "open_source",
     "part_length",
+    "part_memory",
     "plan_part_size",
     "plan_parts",
     "slice_parts",

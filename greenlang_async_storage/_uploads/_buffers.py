@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+import mmap
+import sys
+from typing import Final, cast
 
+from greenlang_async_storage._chunks import part_memory
 from greenlang_async_storage._types import Buffer
+
+_ALONE: Final = 2
+"""References to memory that nobody looks at: the variable, and the argument of `sys.getrefcount`."""
 
 
 class BufferPool:
@@ -12,28 +18,26 @@ class BufferPool:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._free: list[bytearray] = []
+        self._free: list[mmap.mmap] = []
 
     def take(self, length: int) -> memoryview:
         """A view of *length* bytes, with what they held before."""
-        # One spare byte, see `give_back`.
-        buffer = self._free.pop() if self._free else bytearray(self._size + 1)
-        return memoryview(buffer)[:length]
+        memory = self._free.pop() if self._free else part_memory(self._size)
+        return memoryview(memory)[:length]
 
     def give_back(self, view: Buffer) -> None:
         """
         Use the memory of *view* again.
 
-        A transport may still hold a view of it, after an attempt that was given up: then it is left alone. A
-        bytearray with views cannot change its length, which the spare byte is there to find out.
+        A transport may still hold a view of it, after an attempt that was given up: then it is left alone.
+        Every view holds a reference to the memory.
         """
         if not isinstance(view, memoryview):
             return
-        buffer = cast("bytearray", view.obj)
+        memory = cast("mmap.mmap", view.obj)
         try:
             view.release()
-            buffer.pop()
         except BufferError:
             return
-        buffer.append(0)
-        self._free.append(buffer)
+        if sys.getrefcount(memory) == _ALONE:
+            self._free.append(memory)

@@ -26,14 +26,20 @@ async def send_bytes(
     if isinstance(data, memoryview) and not data.c_contiguous:
         data = data.tobytes()
     size = _multipart.nbytes(data)
+    in_parts = size >= transfer.conn.settings.multipart_threshold and size > transfer.part_size
+    if on_progress is None and not in_parts:
+        return await _at_once(transfer, data)
     async with ProgressReporter(on_progress, total=size, key=transfer.key) as progress:
-        if size >= transfer.conn.settings.multipart_threshold and size > transfer.part_size:
+        if in_parts:
             return await _in_parts(transfer, data, progress)
-        sha256 = transfer.lacks_content_hash or transfer.signs_payload
-        found = await digest(data, checksum=transfer.checksum, sha256=sha256)
-        result = await put(transfer.with_content_hash(found.sha256_hex), data, found)
+        result = await _at_once(transfer, data)
         progress.add(size)
         return result
+
+
+async def _at_once(transfer: Transfer, data: Buffer) -> UploadResult:
+    sha256 = transfer.lacks_content_hash or transfer.signs_payload
+    return await put(transfer, data, await digest(data, checksum=transfer.checksum, sha256=sha256))
 
 
 async def _in_parts(transfer: Transfer, data: Buffer, progress: ProgressReporter) -> UploadResult:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
-from typing import Final, cast
+from typing import Final
 
-from greenlang_async_storage._checksums import CRCS, Crc, Digest, Hasher, compute, digest, encode
+from greenlang_async_storage._checksums import Digest, digest
 from greenlang_async_storage._chunks import check_part_size
 from greenlang_async_storage._connection import Connection
 from greenlang_async_storage._errors import S3InvalidRequestError
@@ -88,18 +87,3 @@ def prepare_transfer(
             f"concurrency is {concurrency}", remedy="Pass at least 1: one part must be on its way."
         )
     return Transfer(conn, bucket, write, part_size, concurrency)
-
-
-def digest_here(data: Buffer, checksum: ChecksumChoice, *, sha256: bool) -> Digest:
-    """The digests of *data*, computed in this thread: for threads that have just read the bytes."""
-    sha_hex = hashlib.sha256(data).hexdigest() if sha256 else None
-    if checksum == "none":
-        return Digest(None, None, sha_hex)
-    if checksum in CRCS:
-        crc = compute(cast("Crc", checksum), data)
-        return Digest(encode(cast("Crc", checksum), crc), crc, sha_hex)
-    if sha_hex is not None:
-        return Digest(encode("SHA256", int(sha_hex, 16)), None, sha_hex)
-    hasher = Hasher("SHA256")
-    hasher.update(data)
-    return Digest(hasher.base64(), None, None)

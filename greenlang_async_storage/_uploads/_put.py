@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from greenlang_async_storage._checksums import Digest, stored_checksum
 from greenlang_async_storage._connection import Connection
@@ -11,7 +11,10 @@ from greenlang_async_storage._multipart import Written, checksum_args, nbytes, p
 from greenlang_async_storage._options import UPLOAD_TOKEN, new_upload_token
 from greenlang_async_storage._types import Buffer, Checksum, ChecksumAlgorithm, UploadResult
 
-from ._common import Transfer
+from ._common import CONTENT_HASH, Transfer
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.type_defs import PutObjectRequestTypeDef
 
 
 class _Declared(TypedDict, total=False):
@@ -22,6 +25,8 @@ async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
     """
     The object stored; *data* must stay as it is until this returns, for it may be sent again.
 
+    Its metadata say which upload made it and, where *digest* has it, the SHA-256 of *data*.
+
     S3 compares the bytes with the checksum of *digest*, and the checksum S3 answers is compared with it too:
     on a difference the object is sent once more, then `S3IntegrityError`. A condition that fails after an
     attempt whose reply was lost is settled by the object's upload token, for it may have failed on our own
@@ -29,27 +34,32 @@ async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
     """
     conn, bucket, key = transfer.conn, transfer.bucket, transfer.key
     token, size, algorithm = new_upload_token(), nbytes(data), transfer.checksum
-    write = transfer.write.with_metadata({UPLOAD_TOKEN: token})
+    ours = {UPLOAD_TOKEN: token}
+    if digest.sha256_hex is not None:
+        ours[CONTENT_HASH] = digest.sha256_hex
     checksum = None
     if digest.checksum is not None and algorithm != "none":
         checksum = Checksum(algorithm, digest.checksum)
     # AWS ignores the name beside a value; moto stores no value without it.
     declared: _Declared = {"ChecksumAlgorithm": checksum.algorithm} if checksum is not None else {}
-    body = conn.payload(data, digest.sha256_hex)
+    args = cast(
+        "PutObjectRequestTypeDef",
+        {
+            "Bucket": bucket,
+            "Key": key,
+            "Body": conn.payload(data, digest.sha256_hex),
+            **transfer.write.with_metadata(ours).put_args(),
+            **checksum_args(algorithm, digest.checksum),
+            **declared,
+            **conn.owner,
+        },
+    )
     stored = None
     for second in (False, True):
         try:
             reply = await conn.call(
                 "PutObject",
-                lambda s3: s3.put_object(
-                    Bucket=bucket,
-                    Key=key,
-                    Body=body,
-                    **write.put_args(),
-                    **checksum_args(algorithm, digest.checksum),
-                    **declared,
-                    **conn.owner,
-                ),
+                lambda s3: s3.put_object(**args),
                 bucket=bucket,
                 key=key,
                 transfer_bytes=size,

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, cast
 
-from greenlang_async_storage._checksums import CRCS, Crc, Digest, compute
+from greenlang_async_storage._checksums import CRCS, Crc, Digest, compute, encode
 from greenlang_async_storage._errors import S3SourceChangedError
 from greenlang_async_storage._local_files import check_path, local_errors, read_into
 from greenlang_async_storage._types import ChecksumChoice, StrPath
 
-from ._common import digest_here
-
-HASH_BUFFER: Final = 1024 * 1024
+BLOCK: Final = 512 * 1024
+"""Bytes read and then hashed while the processor still has them in its cache."""
 HASH_STEP: Final = 64 * 1024 * 1024
 """Bytes hashed in one trip to a thread: what a cancel waits for, some 40 ms."""
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
@@ -95,12 +94,20 @@ class SourceFile:
 
     def fill(self, view: memoryview, offset: int, checksum: ChecksumChoice, *, sha256: bool) -> Digest:
         """*view* filled with the bytes from *offset* on; their digests, computed in the same thread."""
+        digests = _Digests(checksum, sha256=sha256)
+        filled = 0
         with local_errors("read", self.path, operation="PutObject", bucket=self._bucket, key=self._key):
-            missing = len(view) - read_into(self._descriptor, view, offset)
+            while filled < len(view):
+                block = view[filled : filled + BLOCK]
+                count = read_into(self._descriptor, block, offset + filled)
+                filled += count
+                if count < len(block):
+                    break
+                digests.update(block)
             self.check()
-        if missing:
-            raise self.changed(f"it ended {missing} bytes early")
-        return digest_here(view, checksum, sha256=sha256)
+        if filled < len(view):
+            raise self.changed(f"it ended {len(view) - filled} bytes early")
+        return digests.result()
 
     def read_whole(self, checksum: ChecksumChoice, *, sha256: bool) -> tuple[bytearray, Digest]:
         """All bytes of a small file; notices files that give more than their size says, such as /proc's."""
@@ -113,25 +120,24 @@ class SourceFile:
 
     def hasher(self, checksum: ChecksumChoice) -> Callable[[], WholeDigest | None]:
         """A function to call, each time in a thread, until it gives the digests of the whole file."""
-        sha, crc, offset = hashlib.sha256(), 0, 0
-        buffer = memoryview(bytearray(min(HASH_BUFFER, self.size)))
+        digests, offset = _Digests(checksum, sha256=True), 0
+        buffer = memoryview(bytearray(min(BLOCK, self.size)))
 
         def step() -> WholeDigest | None:
-            nonlocal crc, offset
+            nonlocal offset
             stop = min(offset + HASH_STEP, self.size)
             with local_errors("read", self.path, operation="PutObject", bucket=self._bucket, key=self._key):
                 while offset < stop:
                     view = buffer[: min(len(buffer), stop - offset)]
                     if read_into(self._descriptor, view, offset) != len(view):
                         raise self.changed("it ended early")
-                    sha.update(view)
-                    if checksum in CRCS:
-                        crc = compute(cast("Crc", checksum), view, crc)
+                    digests.update(view)
                     offset += len(view)
                 self.check()
             if offset < self.size:
                 return None
-            return WholeDigest(sha.hexdigest(), crc if checksum in CRCS else None)
+            found = digests.result()
+            return WholeDigest(found.sha256_hex or "", found.crc)
 
         return step
 
@@ -143,6 +149,34 @@ class SourceFile:
             bucket=self._bucket,
             key=self._key,
         )
+
+
+class _Digests:
+    """What is wanted to be known of bytes that come in blocks."""
+
+    def __init__(self, checksum: ChecksumChoice, *, sha256: bool) -> None:
+        self._checksum = checksum
+        self._wanted = sha256
+        self._sha = hashlib.sha256() if sha256 or checksum == "SHA256" else None
+        self._crc: Crc | None = cast("Crc", checksum) if checksum in CRCS else None
+        self._value = 0
+
+    def update(self, block: memoryview) -> None:
+        """Take in the next bytes."""
+        if self._sha is not None:
+            self._sha.update(block)
+        if self._crc is not None:
+            self._value = compute(self._crc, block, self._value)
+
+    def result(self) -> Digest:
+        """The digests of all of them."""
+        sha_hex = self._sha.hexdigest() if self._sha is not None else None
+        wanted = sha_hex if self._wanted else None
+        if self._crc is not None:
+            return Digest(encode(self._crc, self._value), self._value, wanted)
+        if self._checksum == "SHA256" and sha_hex is not None:
+            return Digest(encode("SHA256", int(sha_hex, 16)), None, wanted)
+        return Digest(None, None, wanted)
 
 
 def _fingerprint(found: os.stat_result) -> Fingerprint:
