@@ -60,10 +60,12 @@ class Cli:
             [*PROGRAM, *arguments], cwd=self.folder, env=self.environment(**(env or {})), **streams
         )
 
-    def run(self, *arguments: str, stdin: bytes = b"", env: dict[str, str] | None = None) -> Done:
+    def run(
+        self, *arguments: str, stdin: bytes = b"", env: dict[str, str] | None = None, timeout: float = 50
+    ) -> Done:
         """The real program, run to its end."""
         with self.start(*arguments, env=env) as process:
-            out, err = process.communicate(stdin, timeout=50)
+            out, err = process.communicate(stdin, timeout=timeout)
         return Done(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
     def call(self, *arguments: str, stdin: bytes | None = None) -> Done:
