@@ -14,6 +14,9 @@ NEXT_INSTALLED := .venv-next/.installed
 EXTRAS := all
 CHECKED := $(wildcard greenlang_async_storage tests tools examples benchmarks)
 
+# What runs of the core's tests on the newest aiobotocore: the session, its credentials and TLS, each verb once.
+ON_NEXT := $(addprefix tests/test_,$(addsuffix .py,session tls_host_names irsa uploads uploads_cancel downloads listing))
+
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .tools/bin/minio
 
@@ -65,22 +68,27 @@ test: $(INSTALLED) ## lint, types, the built wheel on the oldest and newest Pyth
 	@$(MAKE) test-wheel
 	$(BIN)/python -m pytest -q
 
+# With 20,000 examples of each comparison with botocore: with and without the CRT, over http and https.
 .PHONY: test-full
-test-full: minio ## `make test` with nothing skipped, and the newest aiobotocore
-	@CI=true $(MAKE) test-next
-	@CI=true $(MAKE) test
+test-full: export CI := true
+test-full: export GREENLANG_STORAGE_DIFF_EXAMPLES := 20000
+test-full: minio nginx ## nothing skipped: long forms, the newest aiobotocore, the fast path off, `make test`
+	@$(MAKE) test-next
+	@$(MAKE) test-plain
+	@$(MAKE) test
 
 .PHONY: test-plain
 test-plain: $(INSTALLED) ## the tests of the SDK with the fast path off
 	GREENLANG_TEST_PLAIN=1 $(BIN)/python -m pytest -q --ignore=tests/fastpath -k "not moto"
 
 .PHONY: test-next
-test-next: $(NEXT_INSTALLED) ## the fast path on the newest aiobotocore, in .venv-next
+test-next: $(NEXT_INSTALLED) ## the fast path and the core on the newest aiobotocore, in .venv-next
 	.venv-next/bin/python -m pytest -q tests/fastpath
+	.venv-next/bin/python -m pytest -q -k "not moto" $(ON_NEXT)
 
 .PHONY: test-wheel
 test-wheel: $(INSTALLED) ## the built wheel; nothing to do when it and the tests are as last time
-	$(BIN)/python -m tools.wheel
+	env -u GREENLANG_STORAGE_DIFF_EXAMPLES $(BIN)/python -m tools.wheel
 
 .PHONY: lint
 lint: $(INSTALLED) ## ruff: rules and format
@@ -119,6 +127,19 @@ minio: ## build the pinned MinIO into .tools (once; needs Go)
 		echo "building MinIO $(MINIO_VERSION): some minutes, once"; \
 		mkdir -p .tools/bin; \
 		GOBIN=$(CURDIR)/.tools/bin go install github.com/minio/minio@$(MINIO_VERSION); \
+	fi
+
+.PHONY: nginx
+nginx: ## install Debian's nginx, which tests over TLS talk to (root only; nothing to do when it is here)
+	@if command -v nginx >/dev/null || test -x /usr/sbin/nginx; then \
+		exit 0; \
+	elif command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
+		echo "installing nginx"; \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx >/dev/null; \
+	else \
+		echo "make nginx needs root and apt-get: install nginx yourself; without it its tests are skipped." >&2; \
+		exit 1; \
 	fi
 
 .PHONY: minio-up

@@ -205,7 +205,8 @@ async def test_s07_merged_configurations_keep_the_transport(authority: Certifica
 @pytest.mark.parametrize("operation", ["get_object", "put_object", "list_objects_v2", "get_bucket_acl"])
 async def test_s12_redirects_lead_nowhere(operation: str, status: str) -> None:
     """No request, and so no signature, goes to the host a reply names."""
-    arguments = {"get_object": KEY, "put_object": {**KEY, "Body": b"x"}}.get(operation, {"Bucket": "bucket"})
+    each: dict[str, dict[str, Any]] = {"get_object": KEY, "put_object": {**KEY, "Body": b"x"}}
+    arguments = each.get(operation, {"Bucket": "bucket"})
     async with Server() as elsewhere, Server() as server:
         elsewhere.answers(reply())
         target = f"Location: http://127.0.0.1:{elsewhere.port}/latest/meta-data\r\n"
