@@ -7,13 +7,12 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from importlib.metadata import version
 from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
-from greenlang_async_storage import Bucket, S3Error
+from greenlang_async_storage import Bucket, S3Error, __version__
 
 _NAME: Final = "greenlang_async_storage"
 _KEYED: Final = ("key", "source", "prefix")
@@ -43,7 +42,7 @@ def traced(bucket: Bucket, *, tracer: Tracer | None = None) -> Bucket:
 @functools.cache
 def _default_tracer() -> Tracer:
     """Made once: it finds the provider that is set later, and classes are kept by tracer."""
-    return trace.get_tracer(_NAME, version("greenlang-async-storage"))
+    return trace.get_tracer(_NAME, __version__)
 
 
 @functools.lru_cache(maxsize=16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import uvicorn
 from fastapi import FastAPI
 
@@ -67,6 +69,16 @@ def serving(app: FastAPI, **config: Any) -> Iterator[Service]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+def ask(app: FastAPI, path: str = "/") -> httpx.Response:
+    """What an application that was not started answers to one GET, without a server."""
+
+    async def get() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            return await client.get(path)
+
+    return asyncio.run(get())
 
 
 def until(true: Callable[[], bool], *, patience: float = PATIENCE) -> None:

@@ -27,6 +27,7 @@ pytestmark = [
 ]
 MIB = 1024 * 1024
 LAKE = BUCKETS["data_lake_bucket"]
+WRITE_IMAGE = "GREENLANG_SCREENSHOT" in os.environ  # the tests run without it
 IMAGE = Path(__file__).parents[2] / "docs" / "images" / "upload-page.png"
 
 
@@ -281,6 +282,15 @@ def test_the_page_works_by_keyboard_and_on_a_phone(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
+@pytest.mark.parametrize("store", ["moto_server"], indirect=True)
+def test_the_embedded_server_takes_uploads_too(page: Page, lake: Any, tmp_path: Path) -> None:
+    """The page works without MinIO, by a form and in parts."""
+    choose(page, make(tmp_path, "small.csv", 1000), make(tmp_path, "large.csv", 20 * MIB))
+    row(page, "small.csv", "done")
+    row(page, "large.csv", "done")
+    assert stored(lake) == {"small.csv": 1000, "large.csv": 20 * MIB}
+
+
 def test_the_screenshot_shows_the_page(
     page: Page, store: StorageServer, application: Service, tmp_path: Path
 ) -> None:
@@ -297,7 +307,7 @@ def test_the_screenshot_shows_the_page(
     page.locator(".row[data-state=sending] .state", has_text="44 %").wait_for()
     shot = page.screenshot(full_page=True)
     assert shot.startswith(b"\x89PNG")
-    if os.environ.get("GREENLANG_SCREENSHOT"):
+    if WRITE_IMAGE:
         IMAGE.parent.mkdir(exist_ok=True)
         IMAGE.write_bytes(shot)
     page.unroute_all(behavior="ignoreErrors")
