@@ -34,14 +34,16 @@ class FaultProxy:
     *target* is a `StorageServer`, its URL, or a `MemoryS3`, which gets an address this way. Point clients at
     `proxy.url`: requests arrive as they were signed, and go on but for `Expect` and chunked coding. Bodies
     are held whole in memory. `faults` has the schedule, hooks and the log of requests; with an empty
-    schedule nothing breaks. Aim at operations: "the reply of the third UploadPart" is
-    `Fault("UploadPart", 3, "withheld", "reset")`. A proxy learns the operation from the head, so `connect`
-    breaks there.
+    schedule nothing breaks, and a `FaultPlan` may be given in its place. Aim at operations: "the reply of
+    the third UploadPart" is `Fault("UploadPart", 3, "withheld", "reset")`. A proxy learns the operation from
+    the head, so `connect` breaks there.
     """
 
-    def __init__(self, target: StorageServer | MemoryS3 | str, schedule: Schedule | None = None) -> None:
+    def __init__(
+        self, target: StorageServer | MemoryS3 | str, schedule: Schedule | FaultPlan | None = None
+    ) -> None:
         self._upstream = _upstream_of(target)
-        self.faults = FaultPlan(schedule)
+        self.faults = schedule if isinstance(schedule, FaultPlan) else FaultPlan(schedule)
         """What happens to requests on their way, and the log of all of them."""
         self.connections = 0
         """How many were accepted."""

@@ -147,6 +147,10 @@ class MemoryBody:
         self._open = bool(self._data) or bool(self._breaks)
         store.open_bodies += self._open
 
+    def fields(self) -> dict[str, str]:
+        """The headers by lower-case name."""
+        return {name.decode(): value.decode() for name, value in self.headers}
+
     @property
     def received(self) -> int:
         """Bytes given out so far."""
