@@ -18,7 +18,7 @@ from fastapi import FastAPI
 
 from greenlang_async_storage import StorageSession
 
-PATIENCE = 20.0
+PATIENCE = 45.0
 """Seconds a state may take to come about on a busy machine."""
 
 

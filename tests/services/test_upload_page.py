@@ -60,7 +60,7 @@ def eventually(page: Page, true: Callable[[], bool]) -> None:
         page.wait_for_timeout(20)
         return true()
 
-    until(look)
+    until(look, patience=150)
 
 
 def row(page: Page, name: str, state: str) -> Any:
