@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -51,6 +52,7 @@ async def prepared(model: object, format: str | None, framework: str | None) -> 
         yield PreparedModel(model, chosen, framework or _FRAMEWORKS.get(chosen, "unknown"))
     elif isinstance(model, str | os.PathLike):
         path = Path(cast("os.PathLike[str]", model))
+        await in_thread(partial(_require_file, path))
         chosen = check_extension("format", format or path.suffix.removeprefix(".").lower() or "bin")
         yield PreparedModel(path, chosen, framework or _FRAMEWORKS.get(chosen, "unknown"))
     else:
@@ -137,6 +139,17 @@ def _joblib_into(model: object, path: Path) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
+
+
+def _require_file(path: Path) -> None:
+    """Told before anything is sent."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise S3LocalFileError(
+                f"{path} is no file", remedy="Pass the path of one file; pack a directory first."
+            )
+    except OSError as error:
+        raise _local(error, f"{path} cannot be read") from error
 
 
 def _local(error: OSError, what: str) -> S3LocalFileError:

@@ -103,7 +103,7 @@ class ModelReads:
             await self._fetch(found, waiting, sha256)
             await in_thread(partial(_rename, waiting, target))
         finally:
-            await in_thread(partial(waiting.unlink, missing_ok=True))
+            await in_thread(partial(_remove, waiting))
         return found
 
     async def metrics(
@@ -252,6 +252,11 @@ class ModelReads:
             None,
             None,
         )
+
+
+def _remove(waiting: Path) -> None:
+    with suppress(OSError):
+        waiting.unlink(missing_ok=True)
 
 
 def _rename(waiting: Path, target: Path) -> None:

@@ -113,7 +113,7 @@ class ModelStore(ModelReads):
             S3PreconditionFailedError: somebody else promoted at the same moment, or *expected* did not hold.
         """
         check_segment("stage", stage)
-        await self.manifest(name, version)
+        version = (await self.manifest(name, version)).version
         current = await read_stage(self._bucket, self._application, name, stage)
         before = current[0].version if current else None
         if expected is not None and before != expected:

@@ -20,6 +20,7 @@ _BUCKET: Final = re.compile(
     r"(?:data-lake|reports|models|audit-logs|temp|cache|static|backup)-"
     r"(?P<classification>public|internal|confidential)(?:-replica)?"
 )
+_OURS: Final = frozenset({"content-hash", "save-attempt"})
 _SAFE: Final = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
@@ -40,6 +41,11 @@ class ArtifactPolicy:
     """Such as `internal`; `None` takes it from the bucket's name."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """More metadata for every object; printable ASCII, 2 KiB with that of the store."""
+
+    def __post_init__(self) -> None:
+        for name in self.metadata:
+            if name.lower() in _OURS:
+                raise ValueError(f"metadata {name!r} is the store's own: leave it out of the policy")
 
     def tagged(self, *, tags: bool) -> Self:
         """The same, with tags where *tags* asks for them."""

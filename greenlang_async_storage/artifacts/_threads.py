@@ -30,6 +30,8 @@ async def in_thread(call: Callable[[], T]) -> T:
 
 async def sha256_of(data: Buffer) -> str:
     """The SHA-256 of *data* in hex."""
+    if isinstance(data, memoryview) and not data.c_contiguous:
+        data = data.tobytes()
     if memoryview(data).nbytes < WORTH_A_THREAD:
         return hashlib.sha256(data).hexdigest()
     return await in_thread(lambda: hashlib.sha256(data).hexdigest())

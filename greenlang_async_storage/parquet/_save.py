@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,11 +89,12 @@ async def _write(file: _ParquetFile, table: TableSource, schema: Schema | None, 
         if schema is not None:
             await in_thread(partial(file.open, schema))
         waiting: list[RecordBatch] = []
-        async for batch in _pieces(table, row_group_rows):
-            if waiting and _is_full([*waiting, batch], row_group_rows):
-                await in_thread(partial(file.write, waiting))
-                waiting = []
-            waiting.append(batch)
+        async with aclosing(_pieces(table, row_group_rows)) as pieces:
+            async for batch in pieces:
+                if waiting and _is_full([*waiting, batch], row_group_rows):
+                    await in_thread(partial(file.write, waiting))
+                    waiting = []
+                waiting.append(batch)
         if waiting:
             await in_thread(partial(file.write, waiting))
     except BaseException:
@@ -109,22 +110,26 @@ async def _write(file: _ParquetFile, table: TableSource, schema: Schema | None, 
     return file.rows
 
 
-async def _pieces(table: TableSource, row_group_rows: int) -> AsyncIterator[RecordBatch]:
+async def _pieces(table: TableSource, row_group_rows: int) -> AsyncGenerator[RecordBatch, None]:
     """Batches that each fit into a row group; slices share memory with what they come from."""
-    async for batch in _batches(table):
-        size = max(1, batch.nbytes)
-        step = min(row_group_rows, max(1, batch.num_rows * ROW_GROUP_BYTES // size))
-        for start in range(0, max(1, batch.num_rows), step):
-            yield batch.slice(start, step)
+    async with aclosing(_batches(table)) as batches:
+        async for batch in batches:
+            size = max(1, batch.nbytes)
+            step = min(row_group_rows, max(1, batch.num_rows * ROW_GROUP_BYTES // size))
+            for start in range(0, max(1, batch.num_rows), step):
+                yield batch.slice(start, step)
 
 
-async def _batches(table: TableSource) -> AsyncIterator[RecordBatch]:
+async def _batches(table: TableSource) -> AsyncGenerator[RecordBatch, None]:
     if isinstance(table, pa.RecordBatch):
         yield table
         return
     if isinstance(table, AsyncIterable):
-        async for batch in table:
-            yield _checked(batch)
+        async with AsyncExitStack() as stack:
+            if isinstance(table, AsyncGenerator):
+                await stack.enter_async_context(aclosing(table))
+            async for batch in table:
+                yield _checked(batch)
         return
     source = table.to_batches() if isinstance(table, pa.Table) else table
     # An iterable may read files or compute: its steps run in a thread.

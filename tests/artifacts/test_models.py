@@ -14,6 +14,7 @@ from greenlang_async_storage import (
     Bucket,
     S3IntegrityError,
     S3InvalidRequestError,
+    S3LocalFileError,
     S3NotFoundError,
     S3PreconditionFailedError,
 )
@@ -169,7 +170,8 @@ async def test_stages_move_by_compare_and_swap(store: ModelStore, clock: TurnedC
     with pytest.raises(S3PreconditionFailedError, match="stands for version '2'"):
         await store.promote("m", "1", expected="1")
     await store.promote("m", "1", "canary")
-    assert [stage.stage for stage in await store.stages("m")] == ["canary", "production"]
+    assert (await store.promote("m", "latest", "newest")).version == "2"
+    assert [stage.stage for stage in await store.stages("m")] == ["canary", "newest", "production"]
     assert await store.versions("m") == ["1", "2"]
     with pytest.raises(ValueError, match="pass one of them"):
         await store.load("m", "1", stage="production")
@@ -241,4 +243,9 @@ async def test_mistakes_are_told_before_anything_is_sent(store: ModelStore, lake
         await store.save("m", "1", b"", {"loss": float("nan")})
     with pytest.raises(TypeError, match="metrics"):
         await store.save("m", "1", b"", {"loss": object()})
+    for path in ("/no/such/model.onnx", "/"):
+        with pytest.raises(S3LocalFileError):
+            await store.save("m", "1", path, format="onnx")
+    with pytest.raises(S3InvalidRequestError):
+        await store.save("m", "1", b"", framework="naïve")
     assert [found async for found in lake.list_objects()] == []

@@ -17,9 +17,8 @@ from greenlang_async_storage import (
     StorageSettings,
 )
 from greenlang_async_storage.artifacts import ModelManifest, ModelStore
+from greenlang_async_storage.artifacts._manifest import MAX_RESERVATION, manifest_bytes, reservation_bytes
 from tests.support.faulty import FaultyClient, lose_request
-
-pytestmark = pytest.mark.asyncio
 
 KEYS = ["metrics.json", "model.bin", "manifest.json"]
 
@@ -47,6 +46,7 @@ def put_of(name: str, faults: FaultyClient) -> None:
     faults.always["put_object"] = fault
 
 
+@pytest.mark.asyncio
 async def test_one_of_many_saves_wins(store: ModelStore) -> None:
     """Ten rounds of eight racers: one version each, whole, and a clear error for the others."""
     for round_ in range(10):
@@ -65,6 +65,7 @@ async def test_one_of_many_saves_wins(store: ModelStore) -> None:
         assert await store.metrics(name) == {"n": number if round_ % 2 else 0}
 
 
+@pytest.mark.asyncio
 async def test_racing_formats_leave_one_version(store: ModelStore) -> None:
     """Data under two extensions: the manifest decides which is the version."""
     found = await asyncio.gather(
@@ -76,6 +77,7 @@ async def test_racing_formats_leave_one_version(store: ModelStore) -> None:
     assert await store.load("m") == winner.format.encode()
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("cut", KEYS)
 async def test_a_save_that_was_cut_off_is_invisible_and_goes_on(
     store: ModelStore, lake: Bucket, cut: str
@@ -94,6 +96,7 @@ async def test_a_save_that_was_cut_off_is_invisible_and_goes_on(
     assert await store.load("m") == b"weights"
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("cut", KEYS)
 async def test_another_model_takes_over_when_told(store: ModelStore, lake: Bucket, cut: str) -> None:
     """Left-overs of another model are replaced only by `take_over=True`; twice cut off is no obstacle."""
@@ -113,6 +116,7 @@ async def test_another_model_takes_over_when_told(store: ModelStore, lake: Bucke
     assert await store.metrics("m") == {"a": 2}
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("pause", KEYS)
 async def test_a_save_taken_for_dead_cannot_finish(
     store: ModelStore, lake: Bucket, settings: StorageSettings, pause: str
@@ -141,6 +145,7 @@ async def test_a_save_taken_for_dead_cannot_finish(
         assert await winner.metrics("m") == {"who": "quick"}
 
 
+@pytest.mark.asyncio
 async def test_of_many_that_take_over_one_wins(store: ModelStore, lake: Bucket) -> None:
     """All of them race for what a dead save left."""
     faults = FaultyClient.install(lake)
@@ -161,6 +166,7 @@ async def test_of_many_that_take_over_one_wins(store: ModelStore, lake: Bucket) 
     assert await store.load("m") == (b"last" if number == 6 else f"{number}".encode())
 
 
+@pytest.mark.asyncio
 async def test_readers_never_see_half_a_version(store: ModelStore) -> None:
     """Whoever reads while versions are saved finds each of them whole or not at all."""
     seen: set[str] = set()
@@ -183,6 +189,7 @@ async def test_readers_never_see_half_a_version(store: ModelStore) -> None:
     await asyncio.gather(*readers)
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("moment", range(1, 60, 7))
 async def test_a_cancelled_save_leaves_nothing_visible(store: ModelStore, moment: int) -> None:
     """Cancelled after any number of steps: the version is whole, or absent and saved by the next call."""
@@ -202,6 +209,7 @@ async def test_a_cancelled_save_leaves_nothing_visible(store: ModelStore, moment
     assert await store.load("m", trust=True) == {"weights": [1]}
 
 
+@pytest.mark.asyncio
 async def test_two_promotions_at_once_do_not_overwrite_each_other(store: ModelStore) -> None:
     """One of them wins, the others are told; the stage stands for the winner's version."""
     for version in "123":
@@ -213,3 +221,9 @@ async def test_two_promotions_at_once_do_not_overwrite_each_other(store: ModelSt
     [winner] = [one for one in found if not isinstance(one, BaseException)]
     assert all(isinstance(one, S3Error) for one in found if one is not winner)
     assert (await store.stage("m")).version == winner.version
+
+
+def test_a_listing_tells_reservations_from_manifests() -> None:
+    """By size: the longest reservation is shorter than the shortest manifest."""
+    shortest = ModelManifest("b", "a", "n", "1", "p", "", None, None, 0, "0" * 64, "0" * 64)
+    assert len(reservation_bytes("f" * 32)) < MAX_RESERVATION < len(manifest_bytes(shortest))

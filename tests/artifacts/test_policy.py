@@ -78,6 +78,8 @@ async def test_more_metadata_goes_with_every_object(lake: Bucket, clock: TurnedC
     stored = await CalculationStore(lake, policy=policy, clock=clock).save("t1", "c", {})
     metadata = (await lake.head(stored.key)).metadata
     assert (metadata["upload-id"], metadata["tenant-id"]) == ("u-1", "t1")
+    with pytest.raises(ValueError, match="Content-Hash"):
+        ArtifactPolicy(metadata={"Content-Hash": "0" * 64})
 
 
 async def test_a_refused_write_names_the_permission_for_tags(lake: Bucket, clock: TurnedClock) -> None:
