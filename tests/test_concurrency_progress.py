@@ -274,3 +274,27 @@ async def test_any_awaitable() -> None:
         progress.add(1)
     assert all(future.done() for future in futures)
     assert len(futures) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_restart_with_another_total_begins_at_nothing() -> None:
+    """What is transferred became something else: no event mixes the old bytes with the new total."""
+    events: list[Progress] = []
+    async with ProgressReporter(events.append, total=100) as progress:
+        progress.add(60)
+        progress.restart(20)
+        progress.add(20)
+    assert [(event.done, event.total) for event in events] == [(60, 100), (0, 20), (20, 20)]
+
+
+@pytest.mark.asyncio
+async def test_a_restart_of_the_same_does_not_go_back() -> None:
+    """With the same total the events go on from where they were once the bytes are there again."""
+    events: list[Progress] = []
+    async with ProgressReporter(events.append, total=100) as progress:
+        progress.add(60)
+        progress.restart(100)
+        assert progress.done == 0
+        progress.add(50)
+        progress.add(50)
+    assert [(event.done, event.total) for event in events] == [(60, 100), (100, 100)]

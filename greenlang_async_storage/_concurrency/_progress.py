@@ -28,8 +28,9 @@ class ProgressReporter:
 
     A plain hook is called at once, on the loop; a slow one less often. An async hook runs beside the
     transfer, one call at a time and in order; what happens during a call is told together in the next. The
-    transfer waits for it only at the end, at most `LAST_EVENT_SECONDS`. `done` never goes back; the last
-    event of a transfer that succeeded has `done == total`. What the hook raises is logged once and ignored.
+    transfer waits for it only at the end, at most `LAST_EVENT_SECONDS`. `done` never goes back, except to 0
+    by a `restart` with another total; the last event of a transfer that succeeded has `done == total`. What
+    the hook raises is logged once and ignored.
     """
 
     def __init__(
@@ -67,6 +68,12 @@ class ProgressReporter:
         self._items += items
         if self._hook is not None:
             self._tell()
+
+    def restart(self, total: int | None) -> None:
+        """Begin again at no bytes, of *total*: what was being transferred may have become something else."""
+        if total != self._total:
+            self._total, self._shown = total, 0
+        self.add(-self._done)
 
     async def __aenter__(self) -> Self:
         return self
