@@ -51,6 +51,7 @@ class _Request:
     concurrency: int
     durable: bool
     verify: Verify
+    at: int | None
 
 
 async def download_file(
@@ -66,6 +67,7 @@ async def download_file(
     durable: bool = True,
     verify: Verify = "if-available",
     version_id: str | None = None,
+    at: int | None = None,
 ) -> ObjectInfo:
     """
     The object as a file at *path*: the old file or the whole new one, never a part of it.
@@ -74,7 +76,9 @@ async def download_file(
     *concurrency* - 1 further connections fetch ranges from its end, held to the same version. Memory: at most
     `concurrency * part_size` bytes. The bytes go to a temporary file beside *path* (0600), are verified and,
     with *durable*, synced to disk before the rename; the new file has the permissions of the one it replaces.
-    A link at *path* is replaced, not followed. Missing directories are made.
+    A link at *path* is replaced, not followed. Missing directories are made. *at* is the descriptor of the
+    directory of *path* for callers who hold it open: what stands at the names before the last is not looked
+    at then. It does not go with *resume*.
 
     A failure or cancel removes the temporary file; a cancel that comes during the rename may leave the whole
     new file. With *resume*, the path of a small journal, the temporary file stays instead, and the next call
@@ -96,6 +100,7 @@ async def download_file(
         ),
         durable=durable,
         verify=verify,
+        at=at,
     )
     if verify not in get_args(Verify):
         raise S3InvalidRequestError(
@@ -125,7 +130,7 @@ class _Progress:
             reporter = ProgressReporter(self._hook, total=total, key=self._key)
             self._reporter = await self._stack.enter_async_context(reporter)
         else:
-            self._reporter.add(-self._reporter.done)
+            self._reporter.restart(total)
 
     def add(self, count: int) -> None:
         """Count bytes that are in the file."""
@@ -192,9 +197,10 @@ class _Attempt:
         self._insist(verifier, verified=verified)
 
         def store() -> None:
-            check_target(request.target)
-            make_parent(request.target, durable=request.durable)
-            write_file(request.target, data, durable=request.durable)
+            check_target(request.target, request.at)
+            if request.at is None:
+                make_parent(request.target, durable=request.durable)
+            write_file(request.target, data, durable=request.durable, at=request.at)
             if request.journal is not None:
                 partial_path(request.target, RESUMABLE).unlink(missing_ok=True)
                 request.journal.unlink(missing_ok=True)
@@ -207,7 +213,7 @@ class _Attempt:
         """Parts into a partial file, which is put in place at the end or left out of sight."""
         request, conn = self._request, self._conn
         pin = reader.pin if reader else self._pin(info)
-        file = PartialFile(request.target, keep=request.journal is not None)
+        file = PartialFile(request.target, keep=request.journal is not None, at=request.at)
         journal = saved or self._new_journal(info)
         try:
             await self._local("write", file.target, partial(file.open, info.size, durable=request.durable))

@@ -3,6 +3,9 @@ Local files that are the old content or the whole new one, never a part of it.
 
 Everything here blocks, so call it in a thread: `in_thread` does, and waits for that thread even when
 cancelled, so that no thread works on a file its owner has closed.
+
+Where *at* is given it is the descriptor of an open directory, the one the path names: of the path only the
+last name is used then, so nobody can lead a write elsewhere by putting a link in the place of a folder.
 """
 
 from __future__ import annotations
@@ -126,12 +129,22 @@ def check_path(path: StrPath) -> Path:
     return Path(text)
 
 
-def check_target(target: Path) -> None:
+def _name(path: Path, at: int | None) -> StrPath:
+    return path if at is None else path.name
+
+
+def _lstat(path: Path, at: int | None) -> os.stat_result:
+    return os.stat(_name(path, at), dir_fd=at, follow_symlinks=False)
+
+
+def check_target(target: Path, at: int | None = None) -> None:
     """Raise `OSError` where a finished file could not take this place: a directory, a device, a pipe."""
-    if target.is_dir():
+    if at is None and target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a directory")
     with suppress(FileNotFoundError):
-        mode = target.lstat().st_mode
+        mode = _lstat(target, at).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a directory")
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
             raise OSError(errno.EINVAL, "it is neither a regular file nor a link")
 
@@ -149,12 +162,17 @@ def sync_directory(path: Path) -> None:
     """Make the names in the directory *path* survive a power loss, where the file system can."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        _sync_open_directory(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_open_directory(descriptor: int) -> None:
+    try:
         os.fsync(descriptor)
     except OSError as exc:
         if exc.errno not in _UNSUPPORTED:
             raise
-    finally:
-        os.close(descriptor)
 
 
 def partial_path(target: Path, middle: str) -> Path:
@@ -166,12 +184,12 @@ def partial_path(target: Path, middle: str) -> Path:
     return target.with_name(f".{name}.{middle}.part")
 
 
-def create_private(target: Path) -> tuple[int, Path]:
+def create_private(target: Path, at: int | None = None) -> tuple[int, Path]:
     """A new empty file beside *target* under an unpredictable name, 0600: its descriptor and path."""
     for _ in range(_TRIES):
         path = partial_path(target, secrets.token_hex(_RANDOM_BYTES))
         with suppress(FileExistsError):
-            return os.open(path, _FLAGS | os.O_EXCL, PRIVATE), path
+            return os.open(_name(path, at), _FLAGS | os.O_EXCL, PRIVATE, dir_fd=at), path
     raise FileExistsError(errno.EEXIST, "every temporary name is taken")
 
 
@@ -227,32 +245,42 @@ def read_into(descriptor: int, view: memoryview, offset: int) -> int:
     return filled
 
 
-def publish(descriptor: int, path: Path, target: Path, *, durable: bool) -> None:
+def publish(descriptor: int, path: Path, target: Path, *, durable: bool, at: int | None = None) -> None:
     """
     Rename the finished file at *path* to *target*: the one step in which the new content appears.
 
     The file takes over the permission bits of the regular file it replaces, else those the umask leaves; a
     link is replaced, not followed.
     """
-    os.fchmod(descriptor, _final_mode(target))
+    os.fchmod(descriptor, _final_mode(target, at))
     if durable:
         os.fsync(descriptor)
-    path.replace(target)
-    if durable:
+    os.replace(_name(path, at), _name(target, at), src_dir_fd=at, dst_dir_fd=at)
+    if durable and at is not None:
+        _sync_open_directory(at)
+    elif durable:
         sync_directory(target.parent)
 
 
-def write_file(target: Path, data: Buffer, *, durable: bool, private: bool = False) -> None:
+def remove(path: Path, at: int | None = None) -> None:
+    """The file at *path* gone, also when it was gone before."""
+    with suppress(FileNotFoundError):
+        os.unlink(_name(path, at), dir_fd=at)
+
+
+def write_file(
+    target: Path, data: Buffer, *, durable: bool, private: bool = False, at: int | None = None
+) -> None:
     """*target* with exactly *data*, in one step for whoever reads it; *private* keeps it 0600."""
-    descriptor, path = create_private(target)
+    descriptor, path = create_private(target, at)
     try:
         write_all(descriptor, data, 0)
         if private:
-            path.replace(target)
+            os.replace(_name(path, at), _name(target, at), src_dir_fd=at, dst_dir_fd=at)
         else:
-            publish(descriptor, path, target, durable=durable)
+            publish(descriptor, path, target, durable=durable, at=at)
     except BaseException:
-        path.unlink(missing_ok=True)
+        remove(path, at)
         raise
     finally:
         os.close(descriptor)
@@ -276,9 +304,9 @@ def sweep_partial_files(directory: StrPath, older_than: float) -> list[Path]:
     return sorted(removed)
 
 
-def _final_mode(target: Path) -> int:
+def _final_mode(target: Path, at: int | None) -> int:
     with suppress(FileNotFoundError):
-        mode = target.lstat().st_mode
+        mode = _lstat(target, at).st_mode
         if stat.S_ISREG(mode):
             return mode & 0o777
     return 0o666 & ~_umask()

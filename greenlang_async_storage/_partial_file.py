@@ -22,6 +22,7 @@ from ._local_files import (
     preallocate,
     publish,
     read_into,
+    remove,
     write_all,
     write_file,
 )
@@ -40,26 +41,31 @@ class PartialFile:
     What is downloaded so far: beside its target, 0600, and out of sight until `commit`.
 
     With *keep* it has the same name in every process and one of them at a time may use it; without, it is
-    unpredictable and goes away on `close`. Every method blocks.
+    unpredictable and goes away on `close`. *at*, which one to keep cannot have, is the descriptor of the
+    directory it is in. Every method blocks.
     """
 
-    __slots__ = ("_descriptor", "_keep", "_path", "target")
+    __slots__ = ("_at", "_descriptor", "_keep", "_path", "target")
 
-    def __init__(self, target: Path, *, keep: bool) -> None:
+    def __init__(self, target: Path, *, keep: bool, at: int | None = None) -> None:
+        if keep and at is not None:
+            raise ValueError("a partial file in an open directory cannot be kept: pass keep=False")
         self.target = target
+        self._at = at
         self._keep = keep
         self._path: Path | None = None
         self._descriptor = -1
 
     def open(self, size: int, *, durable: bool) -> None:
         """Make it, with *size* bytes of disk; `OSError` where it, or the finished file, could not be."""
-        check_target(self.target)
-        make_parent(self.target, durable=durable)
+        check_target(self.target, self._at)
+        if self._at is None:
+            make_parent(self.target, durable=durable)
         if self._keep:
             self._path = partial_path(self.target, RESUMABLE)
             self._descriptor = _open_alone(self._path)
         else:
-            self._descriptor, self._path = create_private(self.target)
+            self._descriptor, self._path = create_private(self.target, self._at)
         preallocate(self._descriptor, size)
 
     def write(self, data: Buffer, offset: int) -> None:
@@ -73,7 +79,7 @@ class PartialFile:
     def commit(self, *, durable: bool) -> None:
         """Put it in place of the target, whole, in one step."""
         if self._path is not None:
-            publish(self._descriptor, self._path, self.target, durable=durable)
+            publish(self._descriptor, self._path, self.target, durable=durable, at=self._at)
             self._path = None
         self.close()
 
@@ -83,7 +89,7 @@ class PartialFile:
         descriptor, self._descriptor = self._descriptor, -1
         try:
             if path is not None and (discard or not self._keep):
-                path.unlink(missing_ok=True)
+                remove(path, self._at)
         finally:
             if descriptor >= 0:
                 os.close(descriptor)

@@ -91,8 +91,11 @@ async def test_two_threads_never_take_one_path(tmp_path: Path) -> None:
     tree = LocalTree(tmp_path, remember=True)
     tree._taken = Slow()
     keys = ["a/b", "A/b", "a/B", "A/B"]
-    paths = await asyncio.gather(
-        *(asyncio.to_thread(tree.path_for, key, key) for key in keys), return_exceptions=True
+    places = [tree.place(key, key) for key in keys]
+    found = await asyncio.gather(
+        *(asyncio.to_thread(place.enter) for place in places), return_exceptions=True
     )
-    assert sum(isinstance(path, Path) for path in paths) == 1
-    assert sum(isinstance(path, S3InvalidRequestError) for path in paths) == 3
+    for place in places:
+        place.close()
+    assert sum(each is None for each in found) == 1
+    assert sum(isinstance(each, S3InvalidRequestError) for each in found) == 3

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-import pytest_asyncio
 
 from greenlang_async_storage import (
     Bucket,
@@ -22,45 +20,17 @@ from greenlang_async_storage import (
 )
 from greenlang_async_storage import _ranges as ranges
 from greenlang_async_storage._ranges import _reader as reader
-from greenlang_async_storage.testing import MinioServer, StorageServer
+from tests.support.proxied import lake, proxied, proxy, seed
 from tests.support.seeding import Seeder
 from tests.support.tampering import Fault, TamperingProxy
 
 pytestmark = pytest.mark.asyncio
+__all__ = ["lake", "proxied", "proxy", "seed"]  # fixtures
 
 KIB = 1024
 MIB = 1024 * KIB
 DATA = random.Random(11).randbytes(2 * MIB + 5)
 OTHER = random.Random(12).randbytes(2 * MIB + 5)
-
-
-@pytest.fixture
-def seed(observer: Any, bucket_name: str) -> Seeder:
-    """Objects in the test's bucket, put there past the proxy."""
-    return Seeder(observer, bucket_name)
-
-
-@pytest_asyncio.fixture
-async def proxy(server: StorageServer) -> AsyncIterator[TamperingProxy]:
-    """A proxy before the server."""
-    found = urlsplit(server.endpoint_url)
-    async with TamperingProxy(found.hostname or "", found.port or 0) as started:
-        yield started
-
-
-@pytest.fixture
-def proxied(settings: StorageSettings, server: StorageServer, proxy: TamperingProxy) -> StorageSettings:
-    """Settings for the server behind the proxy; MinIO by the fast path, moto by aiohttp."""
-    fast = isinstance(server, MinioServer)
-    return settings.model_copy(update={"endpoint_url": proxy.url, "fast_path": fast})
-
-
-@pytest_asyncio.fixture
-async def lake(proxied: StorageSettings) -> AsyncIterator[Bucket]:
-    """The test's bucket behind the proxy; nothing may be held at the end."""
-    async with StorageSession(proxied) as session:
-        yield session.data_lake
-        assert session.statistics().in_flight == 0
 
 
 async def stream(lake: Bucket, key: str = "key") -> bytes:

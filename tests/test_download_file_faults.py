@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-import pytest_asyncio
 
 from greenlang_async_storage import (
     Bucket,
@@ -22,42 +18,17 @@ from greenlang_async_storage import (
     StorageSettings,
 )
 from greenlang_async_storage._ranges import _reader as reader
-from greenlang_async_storage.testing import MinioServer, StorageServer
+from tests.support.proxied import lake, proxied, proxy, seed
 from tests.support.seeding import Seeder
 from tests.support.tampering import Fault, TamperingProxy
 
 pytestmark = pytest.mark.asyncio
+__all__ = ["lake", "proxied", "proxy", "seed"]  # fixtures
 
 KIB = 1024
 PART = 64 * KIB
 DATA = random.Random(5).randbytes(10 * PART + 17)
 OTHER = random.Random(6).randbytes(len(DATA))
-
-
-@pytest.fixture
-def seed(observer: Any, bucket_name: str) -> Seeder:
-    """Objects in the test's bucket, put there past the proxy."""
-    return Seeder(observer, bucket_name)
-
-
-@pytest_asyncio.fixture
-async def proxy(server: StorageServer) -> AsyncIterator[TamperingProxy]:
-    """A proxy before the server."""
-    found = urlsplit(server.endpoint_url)
-    async with TamperingProxy(found.hostname or "", found.port or 0) as started:
-        yield started
-
-
-@pytest_asyncio.fixture
-async def lake(
-    settings: StorageSettings, server: StorageServer, proxy: TamperingProxy
-) -> AsyncIterator[Bucket]:
-    """The bucket behind the proxy; MinIO by the fast path, moto by aiohttp; nothing held at the end."""
-    fast = isinstance(server, MinioServer)
-    proxied = settings.model_copy(update={"endpoint_url": proxy.url, "fast_path": fast})
-    async with StorageSession(proxied) as session:
-        yield session.data_lake
-        assert session.statistics().in_flight == 0
 
 
 @pytest.fixture
@@ -195,15 +166,22 @@ async def test_throttled_parts_are_retried_then_told(
 async def test_an_object_replaced_once_comes_in_its_new_version(
     lake: Bucket, proxy: TamperingProxy, seed: Seeder, target: Path
 ) -> None:
-    """The old parts are thrown away, and the new object is fetched whole."""
+    """The old parts are thrown away, the new object is fetched whole, and progress is about the new one."""
     seed.put("key", DATA)
+    newer = OTHER[: 4 * PART + 3]
+    seen: list[tuple[int, int | None]] = []
 
     async def replace() -> None:
-        await asyncio.to_thread(seed.put, "key", OTHER)
+        await asyncio.to_thread(seed.put, "key", newer)
 
-    proxy.faults.append(Fault(hold_at=PART, on_hold=replace, cut_at=PART))
-    await lake.download_file("key", target, part_size=PART, concurrency=1)
-    assert target.read_bytes() == OTHER
+    proxy.faults.append(Fault(hold_at=3 * PART, on_hold=replace, cut_at=3 * PART))
+    await lake.download_file(
+        "key", target, part_size=PART, concurrency=1, on_progress=lambda at: seen.append((at.done, at.total))
+    )
+    assert target.read_bytes() == newer
+    assert seen[0][1] == len(DATA)
+    assert seen[-1] == (len(newer), len(newer))
+    assert [total for done, total in seen if done > 3 * PART] == [len(newer)] * 2
 
 
 async def test_an_object_replaced_each_time_is_told(

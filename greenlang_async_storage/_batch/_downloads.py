@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from greenlang_async_storage._concurrency import Items, run_bounded, stream_bounded
 from greenlang_async_storage._download_file import download_file
-from greenlang_async_storage._local_files import local_errors
+from greenlang_async_storage._local_files import run_local
 from greenlang_async_storage._types import BatchReport, ObjectInfo, Outcome, ProgressHook, StrPath
 
-from ._paths import LocalTree
+from ._paths import LocalTree, Place
 from ._target import BatchTarget, Outcomes, Tally, as_error, many, outcome_of
 
 if TYPE_CHECKING:
@@ -77,13 +76,30 @@ async def _attempt(
             target.connection.within(None, "GetObject", bucket, full) if streamed else nullcontext()
         )
         with scope:
-            with local_errors("make folders for", key, operation="GetObject", bucket=bucket, key=full):
-                path = await asyncio.to_thread(tree.path_for, full, key)
-            info = await download_file(
-                target.connection, bucket, full, path, concurrency=parts, durable=durable
-            )
+            info = await _download(target, full, tree.place(full, key), concurrency=parts, durable=durable)
     except Exception as exc:  # noqa: BLE001  # it is this key's outcome
         return Outcome(
             index, str(key), bucket, error=as_error(exc, "GetObject", bucket, f"{target.prefix}{key}")
         )
     return Outcome(index, key, bucket, result=replace(info, key=key) if target.prefix else info)
+
+
+async def _download(
+    target: BatchTarget, full: str, place: Place, *, concurrency: int, durable: bool
+) -> ObjectInfo:
+    bucket = target.bucket
+    try:
+        await run_local(
+            "make folders for", place.path, place.enter, operation="GetObject", bucket=bucket, key=full
+        )
+        return await download_file(
+            target.connection,
+            bucket,
+            full,
+            place.path,
+            concurrency=concurrency,
+            durable=durable,
+            at=place.descriptor,
+        )
+    finally:
+        place.close()
