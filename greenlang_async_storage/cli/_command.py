@@ -9,15 +9,16 @@ import os
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeAlias
 
 import typer
 
-from greenlang_async_storage import StorageSession, StorageSettings
+from greenlang_async_storage import S3SessionClosedError, StorageSession, StorageSettings
 
 from ._errors import ExitCode, exit_code, facts_of, text_of
-from ._format import plain
+from ._format import count_text, plain
 from ._progress import Meter, NoMeter
 from ._run import run
 from ._streams import Output
@@ -81,6 +82,7 @@ class Command:
         self.options = options
         self.out = Output()
         self._meter: Meter | None = None
+        self._session: StorageSession | None = None
 
     @property
     def as_json(self) -> bool:
@@ -98,7 +100,20 @@ class Command:
 
     def session(self, *, encryption: str | None = None) -> StorageSession:
         """A session to enter, as the command line and the environment say."""
-        return StorageSession(self.settings(encryption=encryption))
+        self._session = StorageSession(self.settings(encryption=encryption))
+        return self._session
+
+    def tell_orphans(self) -> None:
+        """Say so when an upload may have been left open, and how to remove it."""
+        orphans = 0
+        if self._session is not None:
+            with suppress(S3SessionClosedError):  # it was never open
+                orphans = self._session.statistics().possible_orphans
+        if orphans:
+            self.note_always(
+                f"{count_text(orphans, 'upload')} may have been left open, as the store confirmed no end. "
+                "See `greenlang-storage stale-uploads list PLACE --older-than 0s`."
+            )
 
     async def text(self, line: str) -> None:
         """A line of the result, for people only."""
@@ -220,6 +235,7 @@ async def _guarded(current: Command, work: Awaitable[ExitCode | None]) -> int:
     except Exception as error:  # noqa: BLE001  # the last handler: whatever it is becomes one line
         return current.failed(error)
     finally:
+        current.tell_orphans()
         current.out.close()
     return ExitCode.OK if code is None else code
 

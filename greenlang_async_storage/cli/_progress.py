@@ -42,7 +42,7 @@ class Meter:
     def __enter__(self) -> Self:
         if _is_terminal():
             self._bar = _bar()
-            self._task = self._bar.add_task(self._verb, total=self._total, items="")
+            self._task = self._bar.add_task(_short(self._verb), total=self._total, text="")
             self._bar.start()
         return self
 
@@ -105,13 +105,8 @@ class Meter:
     def _show(self, done: int) -> None:
         self._done = done
         if self._bar is not None and self._task is not None:
-            self._bar.update(
-                self._task,
-                completed=done,
-                total=self._total,
-                description=self._verb,
-                items=self._items_text(),
-            )
+            text = self._text(time.monotonic())
+            self._bar.update(self._task, completed=done, total=self._total, text=text)
             return
         now = time.monotonic()
         if now - self._said >= LINE_INTERVAL:
@@ -119,18 +114,21 @@ class Meter:
             self._line(now)
 
     def _line(self, now: float) -> None:
-        rate = self._done / max(now - self._started, 1e-9)
-        text = f"{self._verb}: {size_text(self._done)}"
-        if self._total:
-            text += f" of {size_text(self._total)} ({100 * min(1, self._done / self._total):.0f} %)"
-        text += f", {size_text(rate)}/s"
-        if items := self._items_text():
-            text += f", {items}"
         try:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(f"{self._verb}: {self._text(now)}\n")
             sys.stderr.flush()
         except (OSError, AttributeError):
             return
+
+    def _text(self, now: float) -> str:
+        """Amount, share, rate and items."""
+        rate = self._done / max(now - self._started, 1e-9)
+        text = size_text(self._done)
+        if self._total:
+            text += f" of {size_text(self._total)} ({100 * min(1, self._done / self._total):.0f} %)"
+        text += f", {size_text(rate)}/s"
+        items = self._items_text()
+        return f"{text}, {items}" if items else text
 
     def _items_text(self) -> str:
         if self._items_total is not None:
@@ -156,6 +154,11 @@ def _moved(session: StorageSession) -> int:
     return found.bytes_sent + found.bytes_received
 
 
+def _short(text: str, most: int = 30) -> str:
+    """*text*, its middle left out where it would push the bar off the line."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2 - 1) :]}"
+
+
 def _is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -163,15 +166,13 @@ def _is_terminal() -> bool:
 def _bar() -> Bar:
     # rich costs 0.1 s to import: only where a bar is seen.
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 
     return RichProgress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TextColumn("{task.fields[items]}"),
+        TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(compact=True),
         console=Console(stderr=True),
         transient=True,

@@ -138,8 +138,12 @@ async def _many(
                 if outcome.result is None:
                     await tally.failed(_reason(outcome.error), source=str(path))
                     continue
-                if plan.remove:
-                    await asyncio.to_thread(path.unlink, missing_ok=True)
+                try:
+                    if plan.remove:
+                        await asyncio.to_thread(path.unlink, missing_ok=True)
+                except OSError as error:  # stored, and still here too
+                    await tally.failed(error, source=str(path))
+                    continue
                 await _stored(tally, bucket, str(path), outcome.result)
     if plan.remove:
         await asyncio.to_thread(_prune, sources)

@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 import greenlang_async_storage.cli
 from greenlang_async_storage import __version__
+from greenlang_async_storage.cli._command import Command, Options
 from greenlang_async_storage.cli._errors import ExitCode
 from tests.cli.conftest import PROGRAM, SOURCES, Cli
 
@@ -174,3 +176,14 @@ def test_debug_shows_the_traceback(offline: Cli) -> None:
     done = offline.run("put", "missing", "s3://bucket/key", "--debug", env={"AWS_REGION": "eu-west-1"})
     assert "Traceback" in done.err
     assert done.code != 0
+
+
+def test_an_upload_left_open_is_told(offline: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the store did not confirm an abort, the command says so and how to remove what is left."""
+    run = Command(Options())
+    statistics = SimpleNamespace(possible_orphans=2)
+    run._session = cast("Any", SimpleNamespace(statistics=lambda: statistics))
+    run.tell_orphans()
+    text = capsys.readouterr().err
+    assert "2 uploads may have been left open" in text
+    assert "stale-uploads" in text
