@@ -3,8 +3,8 @@ Memory of planning: `python -m benchmarks.ingest_memory [FILES ...]`, by default
 
 A tree of names (hard links to a few files, so that it is quick to make) is planned against a bucket that a
 stub lists: one half of it is equal, the other half missing. No server: what is measured is the walk, the
-merge and the spool. Prints the growth of the resident set, which must not depend on the number of files. Times are
-those of a traced process.
+merge and the spool. Prints the growth of the resident set, which must not depend on the number of files.
+Times are those of a traced process.
 """
 
 from __future__ import annotations

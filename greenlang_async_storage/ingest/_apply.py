@@ -6,7 +6,14 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Final
 
-from greenlang_async_storage import S3Error, S3ThrottlingError, Statistics
+from greenlang_async_storage import (
+    S3CredentialsError,
+    S3Error,
+    S3SessionClosedError,
+    S3ThrottlingError,
+    S3WrongLoopError,
+    Statistics,
+)
 
 from ._budget import ByteBudget, weight
 from ._feed import Feed
@@ -20,6 +27,9 @@ DELETE_BATCH: Final = 1000
 """Keys of one DeleteObjects (S3 API Reference)."""
 PASSES: Final = 3
 """Times a transfer is given to the store that goes on throttling it, each behind all others."""
+
+FATAL: Final = (S3CredentialsError, S3SessionClosedError, S3WrongLoopError)
+"""What would fail every other action too; it ends the run."""
 
 
 class Run:
@@ -115,6 +125,8 @@ class Run:
         except S3Error as exc:
             error = exc
             self._report.add(-moved)
+            if isinstance(exc, FATAL):
+                raise
             if self._later(exc):
                 self._deferred += 1
                 return exc

@@ -89,6 +89,7 @@ class Plan:
             S3InvalidRequestError: more deletes than *max_deletes*, or any from an empty source without
                 *allow_empty_source*; nothing was done.
             S3LocalFileError: the disk of the journal or of the plan refused.
+            S3CredentialsError, S3SessionClosedError, S3WrongLoopError: at once, as nothing else could work.
             S3Error: the first failure, with *fail_fast*.
         """
         width = CONCURRENCY if concurrency is None else concurrency

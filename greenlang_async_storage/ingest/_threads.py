@@ -18,6 +18,7 @@ class SerialThread:
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._closed = False
 
     async def call(self, function: Callable[..., T], *arguments: object) -> T:
         """
@@ -25,6 +26,8 @@ class SerialThread:
 
         A cancel of the caller is raised at once; the function still runs, before whatever is given next.
         """
+        if self._closed:
+            raise RuntimeError("the plan is closed; make a new one")
         waiting = asyncio.wrap_future(self._executor.submit(function, *arguments))
         try:
             return await asyncio.shield(waiting)
@@ -38,6 +41,7 @@ class SerialThread:
 
     async def aclose(self, last: Callable[[], object]) -> None:
         """Run *last* behind everything given so far and end the thread; cancels are raised after that."""
+        self._closed = True
         waiting = asyncio.wrap_future(self._executor.submit(last))
         self._executor.shutdown(wait=False)
         cancelled = False
@@ -98,4 +102,5 @@ def _raise_first(failures: BaseExceptionGroup[BaseException], *, cancelled: bool
         first = first.exceptions[0]
     if cancelled:
         raise asyncio.CancelledError from first
-    raise first
+    # With its own cause, and without the group as its context.
+    raise first from first.__cause__

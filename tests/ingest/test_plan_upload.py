@@ -14,8 +14,10 @@ from greenlang_async_storage import (
     S3InvalidRequestError,
     S3LocalFileError,
     S3NotFoundError,
+    S3SessionClosedError,
     S3SourceChangedError,
     StorageSession,
+    StorageSettings,
 )
 from greenlang_async_storage.ingest import IngestProgress, PlanCounts, plan_upload
 from tests.ingest.support import actions, make_tree, stored, sync, upload, write
@@ -231,6 +233,20 @@ async def test_write_options_go_with_every_object(lake: Bucket, tmp_path: Path) 
     assert (info.cache_control, info.content_type) == ("no-store", "text/plain")
     with pytest.raises(ValueError, match="if_match"):
         await plan_upload(tmp_path / "t", lake, options={"if_match": "x"})
+
+
+async def test_a_closed_session_ends_the_run(settings: StorageSettings, tmp_path: Path) -> None:
+    """One error, not one failure for each file; what was planned is still there to be read."""
+    make_tree(tmp_path / "t", FILES)
+    async with StorageSession(settings) as opened:
+        plan = await plan_upload(tmp_path / "t", opened.data_lake)
+    async with plan:
+        with pytest.raises(S3SessionClosedError) as caught:
+            await plan.apply()
+        assert caught.value.__suppress_context__
+        assert len(await actions(plan)) == 4
+    with pytest.raises(RuntimeError, match="the plan is closed"):
+        await plan.apply()
 
 
 async def test_a_missing_bucket_fails_the_plan(session: StorageSession, tmp_path: Path) -> None:
