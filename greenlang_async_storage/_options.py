@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypedDict, cast, get_args
 
 from ._conditions import quoted_etag as quoted_etag  # noqa: PLC0414  # offered to readers too
@@ -148,10 +148,11 @@ class WriteRequest:
 
     def with_metadata(self, extra: Mapping[str, str]) -> WriteRequest:
         """The same request with *extra* metadata of ours; a name the caller gave keeps the caller's value."""
-        merged = {**extra, **self.metadata}
-        ours = _metadata_bytes(merged) - _metadata_bytes(self.metadata)
-        _check_metadata_size(merged, self.key, ours=ours)
-        return replace(self, args={**self.args, "Metadata": merged})
+        given = self.metadata
+        merged = {**extra, **given} if given else dict(extra)
+        if (total := _metadata_bytes(merged)) > MAX_METADATA_BYTES:
+            raise _too_much(total, self.key, ours=total - _metadata_bytes(given))
+        return WriteRequest(self.key, {**self.args, "Metadata": merged}, self.conditions)
 
 
 def prepare_write(
@@ -195,7 +196,7 @@ def prepare_encryption(
 ) -> EncryptionArgs:
     """S3's arguments for the encryption *chosen* for *key*, else for the configured one."""
     if chosen is None:
-        chosen = settings.encryption
+        return encryption_args(settings.encryption, settings.kms_key_id)
     if isinstance(chosen, str):
         chosen = Encryption(chosen)
     if not isinstance(chosen, Encryption):
@@ -275,23 +276,22 @@ def _prepare_metadata(key: str, metadata: Mapping[str, str]) -> dict[str, str]:
                 remedy="Give each value a name of its own.",
             )
         checked[lowered] = check_header_value(f"metadata {name!r}", value, key=key)
-    _check_metadata_size(checked, key)
+    if (total := _metadata_bytes(checked)) > MAX_METADATA_BYTES:
+        raise _too_much(total, key)
     return checked
 
 
 def _metadata_bytes(metadata: Mapping[str, str]) -> int:
-    return sum(len(name) + len(value) for name, value in metadata.items())
+    return sum(map(len, metadata)) + sum(map(len, metadata.values()))
 
 
-def _check_metadata_size(metadata: Mapping[str, str], key: str, *, ours: int = 0) -> None:
-    total = _metadata_bytes(metadata)
-    if total > MAX_METADATA_BYTES:
-        added = f", {ours} of them added by this SDK" if ours else ""
-        raise S3InvalidRequestError(
-            f"metadata takes {total} bytes{added}; S3 keeps at most {MAX_METADATA_BYTES}",
-            key=key,
-            remedy="Shorten the values, or store them in the object or in one beside it.",
-        )
+def _too_much(total: int, key: str, *, ours: int = 0) -> S3InvalidRequestError:
+    added = f", {ours} of them added by this SDK" if ours else ""
+    return S3InvalidRequestError(
+        f"metadata takes {total} bytes{added}; S3 keeps at most {MAX_METADATA_BYTES}",
+        key=key,
+        remedy="Shorten the values, or store them in the object or in one beside it.",
+    )
 
 
 def _storage_class(key: str, storage_class: str) -> StorageClassType:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import botocore.httpchecksum
@@ -16,6 +16,7 @@ DEFAULT = botocore.httpchecksum.DEFAULT_CHECKSUM_ALGORITHM
 TRAILER_CHUNK = botocore.httpchecksum.AwsChunkedWrapper._DEFAULT_CHUNK_SIZE
 # Since this function exists, a checksum the caller brings is named in the user agent too.
 _NAMES_GIVEN_CHECKSUMS = hasattr(botocore.httpchecksum, "_register_checksum_feature_ids")
+_NO_FEATURES: frozenset[str] = frozenset()
 _NOT_ALGORITHMS = frozenset({"x-amz-checksum-algorithm", "x-amz-checksum-mode", "x-amz-checksum-type"})
 
 
@@ -94,8 +95,10 @@ def response_algorithm(
     return None
 
 
-def features(algorithm: str | None, given_headers: Iterable[str]) -> frozenset[str]:
+def features(algorithm: str | None, given_headers: Sequence[str]) -> frozenset[str]:
     """The feature names botocore registers for the user agent."""
+    if algorithm is None and not given_headers:
+        return _NO_FEATURES
     names = set() if algorithm is None else {algorithm.upper()}
     if _NAMES_GIVEN_CHECKSUMS and (
         headers := [name for name in given_headers if name not in _NOT_ALGORITHMS]

@@ -95,6 +95,11 @@ class Handlers:
             self._metadata = dict(parsed.get("ResponseMetadata", {}))
         return self._metadata
 
+    @property
+    def settled_metadata(self) -> Mapping[str, object] | None:
+        """The same, once it was asked for."""
+        return self._metadata
+
     def is_stubbed(self) -> bool:
         """Whether an in-process stubber (moto's) would answer this call now."""
         return any(stubber.enabled for stubber in self.stubbers)

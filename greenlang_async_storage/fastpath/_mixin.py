@@ -189,7 +189,11 @@ async def _settled(request: Request, parsed: dict[str, Any]) -> None:
     """What botocore's retry handlers note of a first answer that is not retried."""
     handlers = request.handlers
     metadata = parsed["ResponseMetadata"]
-    metadata.update(await handlers.success_metadata(request.operation.model))
+    added = handlers.settled_metadata
+    if added is None:
+        added = await handlers.success_metadata(request.operation.model)
+    if added:
+        metadata.update(added)
     if handlers.limiter is not None:
         await handlers.limiter.on_receiving_response(**_retry.success_event(request.operation.model, parsed))
     metadata["RetryAttempts"] = 0

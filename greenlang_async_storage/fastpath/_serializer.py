@@ -19,6 +19,10 @@ _PLAIN_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _QUERY_SAFE = "-._~"
 _KEY_SAFE = "/~"
+_UNQUOTED = re.compile(r"[A-Za-z0-9_.~-]*")
+_UNQUOTED_KEY = re.compile(r"[A-Za-z0-9_.~/-]*")
+# Looking a member up in its Enum class takes longer than what is done with it.
+_HEADER, _PATH, _QUERY, _METADATA = Place.HEADER, Place.PATH, Place.QUERY, Place.METADATA
 
 
 @dataclass(slots=True, repr=False)
@@ -56,19 +60,20 @@ def serialize(operation: Operation, parameters: dict[str, Any], config: Any) -> 
         if member is None:
             raise PassOn(Reason.PARAMETERS)
         place = member.place
-        if place is Place.HEADER:
+        if place is _HEADER:
             text = member.convert(value)
             if text is not None:
                 headers[member.name] = _visible(text)
-        elif place is Place.PATH:
+        elif place is _PATH:
             text = member.convert(value) or ""
             if name == "Bucket":
                 bucket = text
             else:
-                key = _quoted(text, _KEY_SAFE)
-        elif place is Place.QUERY:
-            query.append(f"{member.name}={_quoted(member.convert(value) or '', _QUERY_SAFE)}")
-        elif place is Place.METADATA:
+                key = text if _UNQUOTED_KEY.fullmatch(text) else _quoted(text, _KEY_SAFE)
+        elif place is _QUERY:
+            text = member.convert(value) or ""
+            query.append(f"{member.name}={text if _UNQUOTED.fullmatch(text) else _quoted(text, _QUERY_SAFE)}")
+        elif place is _METADATA:
             _add_metadata(member.name, value, headers)
         else:
             body = _body(operation, place, value)
