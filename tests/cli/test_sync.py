@@ -61,6 +61,7 @@ def kill_when(cli: Cli, arguments: list[str], client: Any, bucket: str, count: i
         assert process.wait(30) == -signal.SIGKILL
 
 
+@pytest.mark.slow("a thousand files and four processes")
 @pytest.mark.timeout(900)
 def test_killed_three_times(
     minio_server: MinioServer, cli_folder: Path, monkeypatch: pytest.MonkeyPatch
