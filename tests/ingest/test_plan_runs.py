@@ -184,8 +184,15 @@ async def test_failed_deletes_are_listed(spool: tuple[SerialThread, Store]) -> N
     assert (failure.key, failure.kind) == ("k1", "delete")
 
 
-async def test_a_failed_run_still_writes_down_what_it_did(spool: tuple[SerialThread, Store]) -> None:
-    """A fault that ends the run loses no result."""
+async def test_a_failed_run_still_writes_down_what_it_did(
+    spool: tuple[SerialThread, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault that ends the run loses no result, also of those nobody has written down yet."""
+
+    async def later(_run: Run) -> None:
+        return
+
+    monkeypatch.setattr(Run, "_write", later)
     count = await fill(spool, {1: 50})
 
     class Broken(FakeStore):
