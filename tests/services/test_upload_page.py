@@ -181,7 +181,10 @@ def test_too_big_wrong_type_and_empty_are_told(page: Page, lake: Any, tmp_path: 
     with big.open("wb") as file:
         file.truncate(1024 * MIB + 1)
     choose(page, big, make(tmp_path, "page.html", 10), make(tmp_path, "nothing.csv", 0))
-    assert "Too big: it has 1 GiB, at most 1 GiB" in row(page, "huge.csv", "failed").inner_text()
+    assert (
+        "Too big: it has 1,073,741,825 bytes, at most 1,073,741,824 bytes"
+        in row(page, "huge.csv", "failed").inner_text()
+    )
     assert "Wrong type: files of the type text/html" in row(page, "page.html", "failed").inner_text()
     assert "The file is empty" in row(page, "nothing.csv", "failed").inner_text()
     assert stored(lake) == {}

@@ -66,7 +66,10 @@ class Row {
 function refusal(file) {
   if (!limits) return null;
   if (file.size > limits.max_size) {
-    return `Too big: it has ${size(file.size)}, at most ${size(limits.max_size)} are taken.`;
+    const exact = size(file.size) === size(limits.max_size);
+    const has = exact ? `${file.size.toLocaleString("en")} bytes` : size(file.size);
+    const most = exact ? `${limits.max_size.toLocaleString("en")} bytes` : size(limits.max_size);
+    return `Too big: it has ${has}, at most ${most} are taken.`;
   }
   const type = typeOf(file);
   const family = `${type.split("/")[0]}/*`;
@@ -79,7 +82,7 @@ function refusal(file) {
 function add(file) {
   const row = new Row(file.name);
   transfers.prepend(row.item);
-  const remove = ["Remove", () => row.item.remove()];
+  const remove = ["Dismiss", () => row.item.remove()];
   const refused = refusal(file);
   if (refused) {
     row.show("failed", refused);
