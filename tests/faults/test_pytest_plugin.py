@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 import pytest
 
 from greenlang_async_storage.testing._plugin import VARIABLE
 
 pytest_plugins = ["pytester"]
 
-PLUGIN = ("-p", "greenlang_async_storage.testing.plugin", "-p", "no:cacheprovider", "-p", "no:anyio")
+MODULE = "greenlang_async_storage.testing.plugin"
+INSTALLED = any(found.value == MODULE for found in metadata.entry_points(group="pytest11"))
+# A plugin is refused when it comes under two names.
+PLUGIN = (*(() if INSTALLED else ("-p", MODULE)), "-p", "no:cacheprovider", "-p", "no:anyio")
 CONFIG = """
 [pytest]
 asyncio_default_fixture_loop_scope = function
