@@ -11,7 +11,9 @@ PYTHON ?= $(shell for p in $(PYTHONS); do \
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 NEXT_INSTALLED := .venv-next/.installed
-EXTRAS := all
+# [all] without ray, which is large: `make services` adds it.
+EXTRAS := cli,demo,fastapi,json,metrics,otel,parquet,testing
+SERVICES := .venv/.services
 CHECKED := $(wildcard greenlang_async_storage tests tools examples benchmarks)
 
 # What runs of the core's tests on the newest aiobotocore: the session, its credentials and TLS, each verb once.
@@ -66,7 +68,18 @@ test: $(INSTALLED) ## lint, types, the built wheel on the oldest and newest Pyth
 	@$(MAKE) lint
 	@$(MAKE) type
 	@$(MAKE) test-wheel
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --ignore=tests/services
+
+.PHONY: test-services
+test-services: export CI := true
+test-services: $(SERVICES) minio ## what needs Redis, Ray, Chromium and Node, on MinIO
+	$(BIN)/python -m pytest -q tests/services
+	@$(MAKE) test-typescript
+
+.PHONY: test-typescript
+test-typescript: $(SERVICES) minio ## TypeScript beside the Python SDK, both on MinIO
+	GREENLANG_PYTHON=$(CURDIR)/$(BIN)/python $(BIN)/python -m greenlang_async_storage.testing minio -- \
+		npm --prefix examples/typescript test
 
 # With 20,000 examples of each comparison with botocore: with and without the CRT, over http and https.
 .PHONY: test-full
@@ -75,6 +88,7 @@ test-full: export GREENLANG_STORAGE_DIFF_EXAMPLES := 20000
 test-full: minio nginx ## nothing skipped: long forms, the newest aiobotocore, the fast path off, `make test`
 	@$(MAKE) test-next
 	@$(MAKE) test-plain
+	@$(MAKE) test-services
 	@$(MAKE) test
 
 .PHONY: test-plain
@@ -129,18 +143,38 @@ minio: ## build the pinned MinIO into .tools (once; needs Go)
 		GOBIN=$(CURDIR)/.tools/bin go install github.com/minio/minio@$(MINIO_VERSION); \
 	fi
 
-.PHONY: nginx
-nginx: ## install Debian's nginx, which tests over TLS talk to (root only; nothing to do when it is here)
-	@if command -v nginx >/dev/null || test -x /usr/sbin/nginx; then \
+# $(1): a program, $(2): the Debian package it comes with.
+define debian
+	@if command -v $(1) >/dev/null || test -x /usr/sbin/$(1); then \
 		exit 0; \
 	elif command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
-		echo "installing nginx"; \
+		echo "installing $(2)"; \
 		apt-get update -qq; \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx >/dev/null; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2) >/dev/null; \
 	else \
-		echo "make nginx needs root and apt-get: install nginx yourself; without it its tests are skipped." >&2; \
+		echo "$(1) is missing, and installing it needs root and apt-get: install $(2) yourself; its tests are skipped without." >&2; \
 		exit 1; \
 	fi
+endef
+
+.PHONY: nginx
+nginx: ## install Debian's nginx, which tests over TLS talk to (nothing to do when it is here)
+	$(call debian,nginx,nginx)
+
+.PHONY: services
+services: $(SERVICES) ## install Redis and Chromium (Debian's), Ray, Playwright and the Node packages
+
+$(SERVICES): $(INSTALLED) examples/typescript/package-lock.json
+	$(call debian,redis-server,redis-server)
+	$(call debian,chromium,chromium)
+	@command -v npm >/dev/null || { echo "npm was not found: install Node.js 20 or newer (https://nodejs.org)." >&2; exit 1; }
+	$(BIN)/python -m pip install -q --no-warn-conflicts -c constraints.txt --group services
+	npm --prefix examples/typescript ci --silent
+	@touch $@
+
+.PHONY: serve
+serve: $(INSTALLED) ## the example service with its upload page, on MinIO where it was built
+	$(BIN)/python -m examples.fastapi_app
 
 .PHONY: minio-up
 minio-up: $(INSTALLED) minio ## MinIO with KMS on 127.0.0.1:9000 (MINIO_PORT), data in .tools/minio

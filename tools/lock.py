@@ -33,7 +33,7 @@ def lock(target: Path, *installs: list[str]) -> None:
 if __name__ == "__main__":
     lock(
         ROOT / "constraints.txt",
-        ["--group", "dev", "-e", f".[{EXTRAS}]"],
+        ["--group", "dev", "--group", "services", "-e", f".[{EXTRAS}]"],
         ["--no-deps", "codecarbon"],
     )
     lock(ROOT / "constraints-next.txt", ["--group", "next"])
