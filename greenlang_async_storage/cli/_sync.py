@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from greenlang_async_storage import StorageSession
+from greenlang_async_storage import StorageSession, WriteOptions
 
 from ._arguments import (
     CacheControl,
@@ -31,6 +31,33 @@ _Side = Annotated[
     str, typer.Argument(help="A folder, or a place such as data-lake:bronze/.", autocompletion=complete_place)
 ]
 
+_Include = Annotated[
+    list[str] | None, typer.Option("--include", metavar="GLOB", help="Only these; again for more.")
+]
+_Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Not these; again for more.")
+]
+_Delete = Annotated[
+    bool, typer.Option("--delete", help="Delete from the target what the source does not have.")
+]
+_MaxDeletes = Annotated[
+    str | None,
+    typer.Option(metavar="N|N%", help="Refuse to delete more, as a number or a share; 50% if not given."),
+]
+_AllowEmpty = Annotated[
+    bool, typer.Option("--allow-empty-source", help="Let an empty source empty the target.")
+]
+_Journal = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Remember what is done, so that a killed run goes on from there."),
+]
+_SizeOnly = Annotated[
+    bool, typer.Option("--size-only", help="Files of equal size count as equal; else checksums decide.")
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be done.")]
+_FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")]
+_Follow = Annotated[bool, typer.Option("--follow-symlinks", help="Else links are left out.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add `sync`."""
@@ -42,34 +69,16 @@ async def sync(
     *,
     source: _Side,
     target: _Side,
-    include: Annotated[
-        list[str] | None, typer.Option("--include", metavar="GLOB", help="Only these; again for more.")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Not these; again for more.")
-    ] = None,
-    delete: Annotated[
-        bool, typer.Option("--delete", help="Delete from the target what the source does not have.")
-    ] = False,
-    max_deletes: Annotated[
-        str | None,
-        typer.Option(metavar="N|N%", help="Refuse to delete more, as a number or a share; 50% if not given."),
-    ] = None,
-    allow_empty_source: Annotated[
-        bool, typer.Option("--allow-empty-source", help="Let an empty source empty the target.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be done.")] = False,
-    journal: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Remember what is done, so that a killed run goes on from there."),
-    ] = None,
-    size_only: Annotated[
-        bool, typer.Option("--size-only", help="Files of equal size count as equal; else checksums decide.")
-    ] = False,
-    follow_symlinks: Annotated[
-        bool, typer.Option("--follow-symlinks", help="Else links are left out.")
-    ] = False,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    include: _Include = None,
+    exclude: _Exclude = None,
+    delete: _Delete = False,
+    max_deletes: _MaxDeletes = None,
+    allow_empty_source: _AllowEmpty = False,
+    dry_run: _DryRun = False,
+    journal: _Journal = None,
+    size_only: _SizeOnly = False,
+    follow_symlinks: _Follow = False,
+    fail_fast: _FailFast = False,
     concurrency: Concurrency = None,
     metadata: Metadata = None,
     tag: Tags = None,
@@ -84,35 +93,23 @@ async def sync(
     compared again; with it, what was recorded as done is not even looked up. --json: one document: counts of
     the plan, summary and failures; with --dry-run JSON lines, one per action, then the counts.
     """
-    options = write_options(
-        metadata=metadata,
-        tag=tag,
-        content_type=None,
-        cache_control=cache_control,
-        storage_class=storage_class,
-        encryption=encryption,
-        no_overwrite=False,
-        if_match=None,
-    )
+    options = _options(metadata, tag, cache_control, storage_class, encryption)
     sides = place(source), place(target)
     most = _limit(max_deletes)
     if options and not (isinstance(sides[0], Local) and isinstance(sides[1], Remote)):
         raise UsageError("--metadata, --tag and the other options of writes go with uploads only.")
     async with run.session() as session:
         with run.meter("compare") as meter:
-            plan = await _planned(
-                session,
-                sides,
-                common={
-                    "include": include or [],
-                    "exclude": exclude or [],
-                    "delete": delete,
-                    "compare": "size" if size_only else "checksum",
-                    "journal": journal,
-                    "on_progress": meter.ingest_hook,
-                },
-                upload={"follow_symlinks": follow_symlinks, "options": options},
-            )
+            common: dict[str, object] = {
+                "include": include or [],
+                "exclude": exclude or [],
+                "delete": delete,
+                "compare": "size" if size_only else "checksum",
+                "journal": journal,
+                "on_progress": meter.ingest_hook,
+            }
+            upload: dict[str, object] = {"follow_symlinks": follow_symlinks, "options": options}
+            plan = await _planned(session, sides, common=common, upload=upload)
         async with plan:
             if dry_run:
                 return await _show(run, plan)
@@ -126,6 +123,26 @@ async def sync(
                     statistics=session.statistics,
                 )
             return await _tell(run, plan, summary)
+
+
+def _options(
+    metadata: list[str] | None,
+    tag: list[str] | None,
+    cache_control: str | None,
+    storage_class: str | None,
+    encryption: str | None,
+) -> WriteOptions:
+    """The write options that fit every object of a tree."""
+    return write_options(
+        metadata=metadata,
+        tag=tag,
+        content_type=None,
+        cache_control=cache_control,
+        storage_class=storage_class,
+        encryption=encryption,
+        no_overwrite=False,
+        if_match=None,
+    )
 
 
 async def _planned(
