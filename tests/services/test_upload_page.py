@@ -209,9 +209,9 @@ def test_an_upload_resumes_after_a_reload(
     eventually(page, lambda: len(kept) >= 3)
     [handle] = open_uploads(application, page)
     page.once("dialog", lambda dialog: dialog.accept())
-    page.unroute_all(behavior="ignoreErrors")
-    page.reload()
+    page.reload()  # first: requests that are let go before it would still be sent
     page.locator("#unfinished-rows", has_text="long.csv").wait_for()
+    page.unroute_all(behavior="ignoreErrors")
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url) if request.method == "PUT" else None)
     choose(page, path)
@@ -231,11 +231,11 @@ def test_an_unfinished_upload_can_be_discarded(
     eventually(page, lambda: len(kept) >= 2)
     [handle] = open_uploads(application, page)
     page.once("dialog", lambda dialog: dialog.accept())
-    page.unroute_all(behavior="ignoreErrors")
     page.reload()
     page.get_by_role("button", name="Discard gone.csv").click()
     page.locator("#unfinished").wait_for(state="hidden")
     eventually(page, lambda: held(application, handle) == 410)
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def test_failures_on_the_way_are_tried_again(
