@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from ._deadline import CallDeadline, Deadlines, Scope, ScopeEndedError, call_deadline
 from ._errors import (
+    S3Error,
     S3InvalidRequestError,
     S3SessionClosedError,
     S3TimeoutError,
@@ -195,8 +196,8 @@ class CallScope(Scope):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._lifecycle.leave(self)
-        if isinstance(exc, S3InvalidRequestError) and exc.operation is None:
-            # Arguments are checked by functions that do not know which call they serve.
+        if isinstance(exc, S3Error) and exc.operation is None:
+            # Arguments are checked, and tasks watched, by functions that do not know which call they serve.
             exc.operation = self._operation
             exc.bucket = exc.bucket or self._bucket
             exc.key = exc.key or self._key

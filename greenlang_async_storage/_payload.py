@@ -15,11 +15,19 @@ def payload_for(client: S3Client) -> Callable[[Buffer, str | None], Buffer]:
     """
     A function `(data, sha256_hex) -> Body=` for *client*.
 
-    botocore takes bytes and bytearrays; a client on the fast path also takes views, and a digest that is
-    known already is not computed again for the signature.
+    botocore takes bytes and bytearrays; a client on the fast path also takes views, in a `Payload` that goes
+    back to bytes where a call is passed on. A digest that is known already is not computed again for the
+    signature.
     """
     from . import fastpath
 
     if not fastpath.is_enabled(client):
         return lambda data, _sha256: bytes(data) if isinstance(data, memoryview) else data
-    return lambda data, sha256: data if sha256 is None else cast("Buffer", fastpath.Payload(data, sha256))
+    payload = fastpath.Payload
+
+    def wrapped(data: Buffer, sha256: str | None) -> Buffer:
+        if sha256 is None and not isinstance(data, memoryview):
+            return data
+        return cast("Buffer", payload(data, sha256))
+
+    return wrapped

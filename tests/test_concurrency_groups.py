@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from greenlang_async_storage import S3Error
 from greenlang_async_storage._concurrency import task_group, wait_through_cancels
 from tests.support.cancel import CancelAt
 
@@ -153,3 +154,62 @@ async def test_waiting_through_cancels_ends_at_its_deadline() -> None:
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     assert await wait_through_cancels(future, timeout=0.01) is False
     assert not future.done()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("waits", ["in the block", "after it"])
+async def test_a_task_cancelled_alone_fails_the_group(waits: str) -> None:
+    """The standard group takes it for done: its work would be missing, and nobody would know."""
+    async with asyncio.timeout(10):
+        with pytest.raises(S3Error, match="cancelled from outside") as caught:  # noqa: PT012  # the block is under test
+            async with task_group() as group:
+                other = group.create_task(asyncio.Event().wait())
+                alone = group.create_task(asyncio.Event().wait(), name="part 2")
+                asyncio.get_running_loop().call_soon(alone.cancel)
+                if waits == "in the block":
+                    await group.wait()
+    assert "part 2" in str(caught.value)
+    assert other.cancelled()
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_future_fails_the_group() -> None:
+    """A thread pool that is shut down cancels what it had not begun: who waited for that has not done it."""
+    waited_for: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def wait() -> None:
+        await waited_for
+
+    with pytest.raises(S3Error, match="cancelled from outside"):  # noqa: PT012  # the block is under test
+        async with task_group() as group:
+            group.create_task(wait())
+            waited_for.cancel()
+
+
+@pytest.mark.asyncio
+async def test_tasks_the_group_cancels_do_not_count() -> None:
+    """What failed is raised without a word about the tasks that were ended because of it."""
+    with pytest.raises(ItemError) as caught:  # noqa: PT012  # the block is under test
+        async with task_group() as group:
+            group.create_task(asyncio.Event().wait())
+            group.create_task(fail(ItemError()))
+            await group.wait()
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_owner_stays_cancelled() -> None:
+    """A loop that shuts down cancels owner and tasks at once: that is a cancel, not a failure."""
+    children: list[asyncio.Task[Any]] = []
+
+    async def own() -> None:
+        async with task_group() as group:
+            children.append(group.create_task(asyncio.Event().wait()))
+
+    owner = asyncio.create_task(own())
+    while not children:  # noqa: ASYNC110  # one turn of the loop
+        await asyncio.sleep(0)
+    for task in (children[0], owner):
+        task.cancel()
+    await asyncio.wait([owner])
+    assert owner.cancelled()

@@ -9,15 +9,25 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import Context
 from typing import Any, NoReturn, TypeVar
 
+from greenlang_async_storage._errors import S3Error
+
 T = TypeVar("T")
 
 
 class TaskGroup(asyncio.TaskGroup):
-    """An `asyncio.TaskGroup` that can be waited for inside its block."""
+    """
+    An `asyncio.TaskGroup` that can be waited for inside its block, and that a task cancelled alone fails.
+
+    asyncio takes such a task for done: an upload would be completed without the part it was sending.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.ending = False
+        """Whether the group ends its tasks: one of them, or its block, has failed."""
         self._running: set[asyncio.Task[Any]] = set()
+        self._owner = asyncio.current_task()
+        self._cancels = self._owner.cancelling() if self._owner else 0
 
     def create_task(
         self,
@@ -29,13 +39,31 @@ class TaskGroup(asyncio.TaskGroup):
         """Start *coro*; its failure cancels the block and the other tasks."""
         task = super().create_task(coro, name=name, context=context)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            self.ending = self.ending or task.exception() is not None
+        elif not (self.ending or self._owner_cancelled()):
+            # Somebody cancelled this one, or shut down the threads it waited for. A task can fail the group.
+            self.create_task(_fail(task.get_name()))
+
+    def _owner_cancelled(self) -> bool:
+        return self._owner is not None and self._owner.cancelling() > self._cancels
 
     async def wait(self) -> None:
         """Return when no task is left."""
         while self._running:
             await asyncio.wait(self._running)
+
+
+async def _fail(name: str) -> NoReturn:
+    raise S3Error(
+        f"the work of {name} was cancelled from outside, alone of all that belongs to the call",
+        remedy="Cancel the call itself, and keep the loop's default executor until the session is closed.",
+    )
 
 
 @asynccontextmanager
@@ -58,6 +86,7 @@ async def task_group() -> AsyncIterator[TaskGroup]:
                 # caller for ever.
                 await group.wait()
             except BaseException as exc:
+                group.ending = True
                 block_failure = exc
                 if task and not isinstance(exc, asyncio.CancelledError):
                     cancels = task.cancelling()

@@ -1,4 +1,4 @@
-"""A request body whose SHA-256 is already known."""
+"""A request body that need not be bytes, and whose SHA-256 may be known already."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ _HEX_DIGEST = re.compile("[0-9a-f]{64}")
 
 class Payload:
     """
-    Bytes for `Body=` of PutObject and UploadPart that need not be hashed again to be signed.
+    Bytes for `Body=` of PutObject and UploadPart, also as a view, that need not be hashed again to be signed.
 
-    *data* is not copied and must not change before the call has returned. A wrong *sha256_hex* is refused by
-    the server, never by us. A call that the fast path passes on gets the plain bytes.
+    *sha256_hex* is computed where it is needed and not given; a wrong one is refused by the server, never by
+    us. *data* is not copied and must not change before the call has returned. A call that the fast path
+    passes on gets the plain bytes.
     """
 
     __slots__ = ("data", "sha256_hex")
 
-    def __init__(self, data: Buffer, sha256_hex: str) -> None:
+    def __init__(self, data: Buffer, sha256_hex: str | None = None) -> None:
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"a payload is bytes, a bytearray or a memoryview, not {type(data).__name__}")
-        if _HEX_DIGEST.fullmatch(sha256_hex) is None:
+        if sha256_hex is not None and _HEX_DIGEST.fullmatch(sha256_hex) is None:
             raise ValueError(f"{sha256_hex!r} is no SHA-256: pass the 64 hexadecimal digits of hexdigest()")
         self.data = data
         self.sha256_hex = sha256_hex

@@ -222,25 +222,9 @@ class _Shared(CancelAt[Any]):
                 failure = exc
 
 
-UNTYPED = pytest.mark.xfail(
-    strict=True,
-    reason="a worker that was cancelled alone counts as done: the call ends in a bare ValueError or "
-    "AttributeError",
-)
-LOST = pytest.mark.xfail(
-    strict=True,
-    reason="a part whose task was cancelled alone counts as sent: the object is completed without it",
-)
-CHILDREN = [
-    pytest.param("upload_bytes in parts", marks=LOST),
-    pytest.param("upload_file", marks=LOST),
-    pytest.param("upload_stream", marks=LOST),
-    pytest.param("upload_many", marks=UNTYPED),
-    pytest.param("download_file", marks=UNTYPED),
-]
+CHILDREN = ["upload_bytes in parts", "upload_file", "upload_stream", "upload_many", "download_file"]
 
 
-@LOST
 @pytest.mark.parametrize("name", ["upload_bytes in parts", "upload_file", "upload_stream"])
 async def test_a_part_that_ends_in_a_cancel_is_no_success(tmp_path: Path, name: str) -> None:
     """

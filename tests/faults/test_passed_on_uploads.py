@@ -14,11 +14,6 @@ from tests.support.faults import BUCKET, MIB, PART
 pytestmark = pytest.mark.asyncio
 
 DATA = bytes(range(256)) * (6 * MIB // 256)
-VIEWS = pytest.mark.xfail(
-    strict=True,
-    reason="over https no SHA-256 is known, so a part goes out as a bare memoryview; a call that the fast "
-    "path passes on gives it to botocore, which takes none: ParamValidationError",
-)
 
 
 def settings(*, fast_path: bool) -> StorageSettings:
@@ -33,7 +28,7 @@ def settings(*, fast_path: bool) -> StorageSettings:
     )
 
 
-@pytest.mark.parametrize("fast_path", [pytest.param(True, marks=VIEWS), False])
+@pytest.mark.parametrize("fast_path", [True, False])
 @pytest.mark.parametrize("how", ["bytes", "file"])
 async def test_parts_of_views(tmp_path: Path, how: str, fast_path: bool) -> None:
     """The object is whole, whoever sends its parts."""

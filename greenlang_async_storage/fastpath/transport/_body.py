@@ -116,8 +116,8 @@ class Body:
         self._chunks.append(data)
         self._buffered += len(data)
         self.left -= len(data)
-        if self._waiter is not None:
-            self._wake()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
         elif self._buffered >= HIGH_WATER and not self._paused and self.left > 0:
             self._paused = True
             self._source.set_reading(reading=False)

@@ -28,6 +28,8 @@ from greenlang_async_storage.fastpath.transport._sending import NEVER, SendingHa
 from greenlang_async_storage.fastpath.transport._tls import ended_on_purpose
 
 _BLANK_LINE: Final = b"\r\n\r\n"
+RECEIVE: Final = 1024 * 1024
+"""Bytes received in one callback at most: more of them would hold up the event loop."""
 
 
 class Owner(Protocol):
@@ -241,7 +243,7 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the event loop's signature
         """Where the next bytes go: the reader's own buffer when one waits, else the scratch buffer."""
         target = self._target
-        return self._view if target is None else target[self._filled :]
+        return self._view if target is None else target[self._filled : self._filled + RECEIVE]
 
     def buffer_updated(self, nbytes: int) -> None:
         """*nbytes* more arrived where `get_buffer` said."""
