@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiobotocore.response import AioReadTimeoutError
 
+from greenlang_async_storage.fastpath._wire import Origin
 from greenlang_async_storage.fastpath.transport import HTTPSession, TruncatedBodyError, _body
 from greenlang_async_storage.fastpath.transport._connection import Connection
 from greenlang_async_storage.fastpath.transport._response import Response, StreamedResponse
@@ -355,3 +356,38 @@ async def test_two_readers_of_one_body_are_refused(server: Server) -> None:
         reading.cancel()
         await asyncio.wait([reading])
         response.close()
+
+
+class _Source:
+    """A connection that notes whether its socket is read."""
+
+    def __init__(self) -> None:
+        self.reading = True
+
+    def receive_into(self, target: memoryview | None) -> None:
+        """Nothing is received in place here."""
+
+    def set_reading(self, *, reading: bool) -> None:
+        self.reading = reading
+
+    def run_deadline(self, *, running: bool) -> None:
+        """No timer here."""
+
+    def give_up(self) -> None:
+        raise AssertionError("nobody gives up")
+
+
+async def test_a_loop_that_reads_on_in_one_callback_is_stopped() -> None:
+    """One callback of libuv reads many times before the reader, woken by the first bytes, runs: memory stays bounded."""
+    source = _Source()
+    body = _body.Body(source, Origin("http", "localhost", 80), "/key", 100 * _body.HIGH_WATER, raw=False)
+    reading = asyncio.create_task(body.readany())
+    await asyncio.sleep(0)
+    fed = 0
+    while source.reading:
+        body.feed(bytes(_body.HIGH_WATER))
+        fed += 1
+        assert fed <= 3
+    assert len(await reading) == _body.HIGH_WATER
+    await body.readany()
+    assert source.reading
