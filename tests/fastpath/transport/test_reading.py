@@ -378,7 +378,7 @@ class _Source:
 
 
 async def test_a_loop_that_reads_on_in_one_callback_is_stopped() -> None:
-    """One callback of libuv reads many times before the reader, woken by the first bytes, runs: memory stays bounded."""
+    """A loop like libuv goes on reading before the reader it woke has run: memory stays bounded."""
     source = _Source()
     body = _body.Body(source, Origin("http", "localhost", 80), "/key", 100 * _body.HIGH_WATER, raw=False)
     reading = asyncio.create_task(body.readany())
