@@ -122,6 +122,10 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 faults: $(INSTALLED) minio ## the fault drills: kills, stalls and lost replies
 	CI=true $(BIN)/python -m pytest -q tests/faults
 
+.PHONY: faults-full
+faults-full: $(INSTALLED) minio ## the same with the long forms: thousands of random schedules
+	GREENLANG_FAULTS=full CI=true $(BIN)/python -m pytest -q tests/faults
+
 .PHONY: bench
 bench: $(INSTALLED) minio ## benchmarks, a short run
 	$(BIN)/python -m benchmarks
