@@ -31,8 +31,8 @@ BESIDE = (
 
 
 CONTRACT = (
-    "api", "session", "settings", "uploads", "uploads_stream", "downloads", "download_file", "listing", "objects", "copy",
-    "multipart", "presign", "batch",
+    "api", "session", "settings", "uploads", "uploads_stream", "downloads", "download_file", "listing", "objects",
+    "copy", "multipart", "presign", "batch",
 )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def copy_tests() -> Path:
 
 def selection(*, newest: bool) -> list[str]:
     """
-    On the oldest Python, which the source run covers, each verb once; on the newest all that may differ there.
+    On the oldest Python, which the source run covers, each verb once; on the newest all that may differ.
 
     On MinIO alone, and without what needs more than the package: services, and drills of faults.
     """
