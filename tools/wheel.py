@@ -31,8 +31,8 @@ BESIDE = (
 
 
 CONTRACT = (
-    "api", "session", "settings", "uploads", "uploads_stream", "downloads", "download_file", "listing", "objects",
-    "copy", "multipart", "presign", "batch",
+    "api", "session", "settings", "uploads", "uploads_stream", "downloads", "download_file", "listing",
+    "objects", "copy", "multipart", "presign", "batch",
 )  # fmt: skip
 
 
