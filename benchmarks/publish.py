@@ -3,7 +3,7 @@ Write the figures of a run into the documentation, between its markers.
 
     python -m benchmarks.publish               # benchmarks/results/full.json
 
-What stands in README.md and docs/performance.md between `<!-- benchmark:NAME -->` and
+What stands in README.md, docs/performance.md and docs/scale.md between `<!-- benchmark:NAME -->` and
 `<!-- /benchmark -->` is replaced by the block of that name.
 """
 
@@ -19,7 +19,7 @@ from benchmarks import report
 from benchmarks.environment import ROOT
 from benchmarks.results import Results
 
-FILES: Final = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+FILES: Final = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "scale.md")
 _BLOCK: Final = re.compile(r"(<!-- benchmark:([a-z-]+) -->\n).*?(<!-- /benchmark -->)", re.DOTALL)
 
 
@@ -47,7 +47,7 @@ def fill(text: str, known: Mapping[str, str]) -> str:
 
 
 def publish(results: Results) -> None:
-    """Fill the blocks of README.md and docs/performance.md."""
+    """Fill the blocks of the documentation."""
     known = blocks(results)
     for path in FILES:
         if path.exists():

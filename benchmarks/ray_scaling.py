@@ -3,8 +3,8 @@ Uploads, copies and verified reads by number of Ray actors, on a MinIO of its ow
 
     python -m benchmarks.ray_scaling
 
-Writes benchmarks/results/ray.json and, where .venv-bench is (`make bench` makes it), the plot ray.svg. Server
-and actors share the machine: what is beyond its cores shows contention, not Ray.
+Writes benchmarks/results/ray.json, the table of docs/scale.md and, where .venv-bench is (`make bench` makes
+it), the plot ray.svg. Server and actors share the machine: beyond its cores the figures show contention.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import ray
 
 from benchmarks import environment, machine
+from benchmarks.publish import FILES, fill
 from greenlang_async_storage import StorageSession, StorageSettings, UploadItem
 from greenlang_async_storage.ray import (
     DistributedReport,
@@ -74,6 +75,21 @@ async def run(server: MinioServer, actors: list[int], count: int, size: int) -> 
     return [await measure(settings, bucket, number, count, size) for number in actors]
 
 
+def table(told: dict[str, Any]) -> str:
+    """The block of the documentation."""
+    what = f"{told['objects']:,} objects of {told['size'] // KIB} KiB"
+    lines = [
+        f"{told['date']}, {told['machine']['cores']} cores, Ray {told['ray']}: {what}; objects per second.",
+        "",
+        "| actors | upload | verify | copy |",
+        "|---|---|---|---|",
+    ]
+    for row in told["rows"]:
+        cells = [f"{row[job]['objects_per_second']:,.0f}" for job in ("upload", "verify", "copy")]
+        lines.append(f"| {row['actors']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ray_scaling", description=__doc__)
@@ -99,6 +115,8 @@ def main() -> int:
         "rows": rows,
     }
     data.write_text(json.dumps(told, indent=2) + "\n")
+    for path in FILES:
+        path.write_text(fill(path.read_text(), {"ray": table(told)}))
     python = environment.ROOT / ".venv-bench" / "bin" / "python"
     if python.exists():
         subprocess.run(

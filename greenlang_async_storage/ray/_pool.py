@@ -70,6 +70,7 @@ class ActorPool(Generic[T]):
             max_concurrency=MANIFESTS_PER_ACTOR + 1,
         )
         self._actors = [actor.remote(settings, concurrency) for _ in range(self._count)]
+        self._begun: list[Any] = []
 
     async def __aenter__(self) -> ActorPool[T]:
         return self
@@ -78,7 +79,7 @@ class ActorPool(Generic[T]):
         try:
             with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 async with anyio.create_task_group() as closing:
-                    for actor in self._actors:
+                    for actor in self._begun:
                         closing.start_soon(_close, actor)
         finally:
             for actor in self._actors:
@@ -87,6 +88,7 @@ class ActorPool(Generic[T]):
     async def run(self, manifests: AsyncIterator[Manifest], tally: Tally[T]) -> None:
         """Have every manifest done; the input is read as fast as actors take it."""
         lock = asyncio.Lock()
+        waiting: list[anyio.CancelScope] = []
 
         async def lane(actor: Any) -> None:  # noqa: ANN401  # Ray's handles have no types
             while True:
@@ -96,13 +98,32 @@ class ActorPool(Generic[T]):
                     return
                 await tally.add(await _done(actor, manifest))
 
-        try:
+        async def begin(actor: Any) -> None:  # noqa: ANN401  # see lane
+            with anyio.CancelScope() as wait:
+                waiting.append(wait)
+                # A full cluster has no room for it yet: a manifest given to it would wait as long.
+                await actor.ready.remote()
+            waiting.remove(wait)
+            if wait.cancel_called:
+                return
+            self._begun.append(actor)
             async with anyio.create_task_group() as lanes:
-                for actor in self._actors * MANIFESTS_PER_ACTOR:
+                for _ in range(MANIFESTS_PER_ACTOR):
                     lanes.start_soon(lane, actor)
+            # The input is at its end: who has not begun by now is not needed.
+            for other in waiting:
+                other.cancel()
+
+        try:
+            async with anyio.create_task_group() as beginning:
+                for actor in self._actors:
+                    beginning.start_soon(begin, actor)
         except BaseExceptionGroup as group:
             # What failed first; the others failed because the group was ending.
-            raise group.exceptions[0] from None
+            failure: BaseException = group
+            while isinstance(failure, BaseExceptionGroup):
+                failure = failure.exceptions[0]
+            raise failure from None
 
 
 async def _done(actor: Any, manifest: Manifest) -> Finished[Any]:  # noqa: ANN401  # see lane

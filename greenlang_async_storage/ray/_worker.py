@@ -35,6 +35,9 @@ class StorageWorker:
         self._session: StorageSession | None = None
         self._opening = asyncio.Lock()
 
+    async def ready(self) -> None:
+        """Answer once Ray found room for the process."""
+
     async def upload(self, start: int, bucket: str, items: Sequence[UploadItem]) -> Finished[UploadResult]:
         """Upload every item; those of other buckets name them."""
         session = await self._opened()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import hashlib
 import os
@@ -9,6 +10,7 @@ import pickle
 import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +261,31 @@ async def test_rows_of_a_dataset_become_verified_bytes(
             await asyncio.to_thread(reader, {"key": "row"})
     finally:
         await asyncio.to_thread(reader.close)
+
+
+async def test_the_pages_code_runs(
+    session: StorageSession,
+    settings: StorageSettings,
+    minio_server: MinioServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The example of docs/scale.md, on buckets of this test, with more actors than there is room for."""
+    from greenlang_async_storage import ray as distributed
+
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+    code = page.split("```py\n")[1].split("```")[0]
+    names = {"lake": session.data_lake.name, "archive": f"{session.data_lake.name}-archive"}
+    for name, bucket in names.items():
+        code = code.replace(f'"{name}"', f'"{bucket}"')
+    for job in ("upload_distributed", "copy_prefix_distributed", "verify_distributed"):
+        # Ray's processes began before this test: they know the store from the settings alone.
+        monkeypatch.setattr(distributed, job, partial(getattr(distributed, job), settings=settings))
+    await session.client.create_bucket(Bucket=names["archive"])
+    key = "bronze/cbam/2026/a.json"
+    namespace: dict[str, Any] = {"items": [UploadItem(key, b"{}")]}
+    running = eval(compile(code, "scale.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), namespace)  # noqa: S307
+    await running
+    assert await session.bucket(names["archive"]).download_bytes(key) == b"{}"
+    observer = servers.observer_client(minio_server)
+    servers.empty_and_remove(observer, names["archive"])
+    observer.close()
