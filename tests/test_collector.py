@@ -9,12 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from greenlang_async_storage import _collector
 from greenlang_async_storage._collector import collector_paused
 
 
 @pytest.fixture(autouse=True)
-def collector_as_before() -> Iterator[None]:
-    """The collector runs, and nothing stays frozen."""
+def collector_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process that opens its first session; the collector runs, and nothing stays frozen."""
+    monkeypatch.setattr(_collector, "_moves_left", 4)
     gc.enable()
     yield
     gc.unfreeze()
@@ -46,6 +48,39 @@ def test_what_was_loaded_is_old_at_once() -> None:
     assert generation_of(loaded[0]) == 2
     assert gc.get_stats()[2]["collections"] == full_collections
     assert gc.get_freeze_count() == 0
+
+
+def test_later_openings_leave_their_objects_to_the_collector() -> None:
+    """Objects it does not count would never make it look for closed sessions."""
+    for _ in range(4):
+        with collector_paused():
+            pass
+    with collector_paused():
+        loaded: list[list[int]] = [[] for _ in range(10)]
+    assert generation_of(loaded[0]) != 2
+
+
+def test_closed_sessions_do_not_pile_up() -> None:
+    """What sessions opened and closed in turn leave behind is collected without anybody asking for it."""
+    script = (
+        "import asyncio, gc\n"
+        "from greenlang_async_storage import StorageSession, StorageSettings\n"
+        "keys = {'access_key_id': 'a', 'secret_access_key': 'b'}\n"
+        "settings = StorageSettings(endpoint_url='http://127.0.0.1:9', **keys)\n"
+        "async def main():\n"
+        "    for _ in range(24):\n"
+        "        async with StorageSession(settings):\n"
+        "            pass\n"
+        "        print(len(gc.get_objects()))\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    objects = [int(line) for line in done.stdout.split()]
+    of_one_session = objects[1] - objects[0]
+    assert of_one_session > 0
+    assert max(objects) - objects[0] < 12 * of_one_session
 
 
 def test_cycles_made_inside_are_still_collected() -> None:
