@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import subprocess
 import sys
@@ -293,6 +294,8 @@ def order(name: str) -> tuple[int, str]:
 @pytest.mark.parametrize("name", public_modules())
 def test_public_names(name: str) -> None:
     """`__all__` is sorted, complete and true, and each class and function in it is documented by itself."""
+    if name == "ray" and importlib.util.find_spec("ray") is None:
+        pytest.skip("the extra [ray] is not installed here; `make services` does it")
     module = importlib.import_module(f"{PACKAGE}.{name}" if name else PACKAGE)
     assert module.__doc__, "say in its docstring what the module gives"
     exported: list[str] = module.__all__

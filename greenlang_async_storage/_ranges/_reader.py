@@ -117,7 +117,8 @@ class RangeReader:
             body = self._body or await self._open()
             before, began = body.received, clock()
             try:
-                count = await body.readinto(view[filled : filled + self.step])
+                with view[filled : filled + self.step] as piece:
+                    count = await body.readinto(piece)
                 if not count:
                     raise self._ended_early()
             except S3Error as exc:

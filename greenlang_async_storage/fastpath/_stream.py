@@ -35,10 +35,11 @@ class PlainBody(StreamingBody):  # type: ignore[misc]
 
     async def readinto(self, b: Buffer) -> int:
         """As many bytes as *b* holds, received straight into it; fewer only at the end, 0 after it."""
-        view = memoryview(b).cast("B")
-        count = await _receive(self, view)
-        if count == 0 and view.nbytes:
-            self._verify_content_length()
+        # Released when we leave: a view that lives on in a traceback would keep its buffer from being freed.
+        with memoryview(b) as whole, whole.cast("B") as view:
+            count = await _receive(self, view)
+            if count == 0 and view.nbytes:
+                self._verify_content_length()
         return count
 
     async def readany(self) -> bytes:
@@ -77,9 +78,10 @@ class CheckedBody(StreamingChecksumBody):  # type: ignore[misc]
 
     async def readinto(self, b: Buffer) -> int:
         """As many bytes as *b* holds, received straight into it; fewer only at the end, 0 after it."""
-        view = memoryview(b).cast("B")
-        count = await _receive(self, view)
-        self._check(view[:count], ended=count == 0 and view.nbytes > 0)
+        with memoryview(b) as whole, whole.cast("B") as view:
+            count = await _receive(self, view)
+            with view[:count] as received:
+                self._check(received, ended=count == 0 and view.nbytes > 0)
         return count
 
     async def readany(self) -> bytes:
@@ -128,7 +130,8 @@ async def _receive(body: Untyped, view: memoryview) -> int:
         view[:count] = rest
     if count < view.nbytes:
         wire: WireResponse = getattr(body, _WIRE)
-        count += await wire.readinto(view[count:])
+        with view[count:] as rest:
+            count += await wire.readinto(rest)
         content._eof = count < view.nbytes
     setattr(body, _AMOUNT, getattr(body, _AMOUNT) + count)
     return count

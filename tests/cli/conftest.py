@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,8 @@ class Cli:
 
     def call(self, *arguments: str, stdin: bytes | None = None) -> Done:
         """The same command in this process."""
-        result = CliRunner().invoke(app, list(arguments), input=stdin, prog_name=NAME)
+        with process_state_kept():
+            result = CliRunner().invoke(app, list(arguments), input=stdin, prog_name=NAME)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Done(result.exit_code, result.stdout, result.stderr)
@@ -87,6 +90,21 @@ class Cli:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path
+
+
+@contextmanager
+def process_state_kept() -> Iterator[None]:
+    """Takes back what a command does to its own process, such as `--profile` and `--debug`."""
+    environment, handlers = dict(os.environ), list(logging.root.handlers)
+    logger = logging.getLogger("greenlang_async_storage")
+    level = logger.level
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        logging.root.handlers[:] = handlers
+        logger.setLevel(level)
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ async def test_an_unreadable_folder_deletes_nothing(
     real = os.scandir
 
     def scandir(path: bytes) -> Any:
-        if path.endswith(b"/b/"):
+        if os.fsencode(path).endswith(b"/b/"):
             raise PermissionError(13, "Permission denied")
         return real(path)
 

@@ -72,7 +72,7 @@ def refuses(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def refuse(name: str) -> None:
         def scandir(path: bytes) -> Any:
-            if path.endswith(name.encode()):
+            if os.fsencode(path).endswith(name.encode()):
                 raise PermissionError(13, "Permission denied")
             return real(path)
 
