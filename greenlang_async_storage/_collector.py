@@ -10,47 +10,51 @@ from contextlib import contextmanager
 _lock = threading.Lock()
 _pauses = 0
 _resume = False
-_moves_left = 4
+_pauses_left = 4
 """An opening takes three or four pauses."""
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
     """
-    No collection inside the block, in the whole process, and at first none for what the block loaded.
+    No collection inside the block, in the whole process, and none right after it for what the block loaded.
 
     Opening a client makes some 100,000 objects that stay. The collector would look at all of them again and
-    again, each time for up to 100 ms in which no thread can run. Those of the first opening in a process go
-    straight to its oldest generation. It does not count them there, and what it does not count makes it
-    collect no sooner: so the objects of later openings take the usual way, and closed sessions are found.
-    Blocks may overlap, in threads too; a collector the application switched off, or objects it froze, stay as
-    they are.
+    again, each time for up to 100 ms in which no thread can run. Here they go straight to its oldest
+    generation. It does not count them there, and collects by what it has counted: so this holds for the first
+    opening of a process only, else what closed sessions leave behind would pile up. Blocks may overlap, in
+    threads too; a collector the application switched off, or objects it froze, stay as they are.
     """
-    _pause()
+    if not _pause():
+        yield
+        return
     try:
         yield
     finally:
         _end_pause()
 
 
-def _pause() -> None:
-    global _pauses, _resume  # noqa: PLW0603  # the collector is one for the process, and so is this
+def _pause() -> bool:
+    global _pauses, _pauses_left, _resume  # noqa: PLW0603  # the collector is one for the process, and so is this
     with _lock:
+        if not _pauses_left:
+            return False
+        _pauses_left -= 1
         if _pauses == 0:
             _resume = gc.isenabled()
             gc.disable()
         _pauses += 1
+        return True
 
 
 def _end_pause() -> None:
-    global _pauses, _moves_left  # noqa: PLW0603  # see _pause
+    global _pauses  # noqa: PLW0603  # see _pause
     with _lock:
         _pauses -= 1
         if _pauses or not _resume:
             return
-        if _moves_left and gc.get_freeze_count() == 0:
+        if gc.get_freeze_count() == 0:
             # Two moves of whole lists: young objects end in the oldest generation without a look at each.
-            _moves_left -= 1
             gc.freeze()
             gc.unfreeze()
         gc.enable()
