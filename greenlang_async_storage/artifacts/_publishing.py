@@ -76,8 +76,8 @@ class Publication:
         await self._refuse_older_code()
         reserved = await self._reserve()
         placed = [
-            await self._replace(self._manifest.metrics_key, metrics),
-            await self._replace(self._manifest.key, model),
+            await self._replace(self._manifest.metrics_key, metrics, reserved),
+            await self._replace(self._manifest.key, model, reserved),
         ]
         manifest = self._described(*placed)
         try:
@@ -98,10 +98,18 @@ class Publication:
             return _Placed(found.size, digest)
         return await self._placed(key, data)
 
-    async def _replace(self, key: str, data: Buffer | Path) -> _Placed:
-        """The file, over what the save that was cut off left, or may yet send."""
+    async def _replace(self, key: str, data: Buffer | Path, reserved: UploadResult) -> _Placed:
+        """
+        The file, over what the save that was cut off left, or may yet send.
+
+        Looked at before the reservation is: who has taken it over since then writes another file than the
+        one that may be replaced here.
+        """
         for _ in range(_TRIES):
             found = await self._look(key)
+            reservation = await self._look(self._key)
+            if reservation is None or reservation.etag != reserved.etag:
+                raise await self._occupied()
             condition: WriteOptions = {"if_none_match": True} if found is None else {"if_match": found.etag}
             try:
                 await self._put(key, data, condition)

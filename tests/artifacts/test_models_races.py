@@ -18,6 +18,7 @@ from greenlang_async_storage import (
 )
 from greenlang_async_storage.artifacts import ModelManifest, ModelStore
 from greenlang_async_storage.artifacts._manifest import MAX_RESERVATION, manifest_bytes, reservation_bytes
+from greenlang_async_storage.artifacts._publishing import Publication
 from tests.support.faulty import FaultyClient, lose_request
 
 KEYS = ["metrics.json", "model.bin", "manifest.json"]
@@ -164,6 +165,46 @@ async def test_of_many_that_take_over_one_wins(store: ModelStore, lake: Bucket) 
     assert await store.manifest("m") == winners[0]
     number = (await store.metrics("m"))["n"]
     assert await store.load("m") == (b"last" if number == 6 else f"{number}".encode())
+
+
+@pytest.mark.asyncio
+async def test_who_was_overtaken_writes_nothing_more(
+    store: ModelStore, lake: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A take-over that lost its reservation leaves the files of the one that has it alone."""
+    faults = FaultyClient.install(lake)
+    put_of("manifest.json", faults)
+    with pytest.raises(S3ConnectionError):
+        await store.save("m", "1", b"dead", {})
+    faults.always.clear()
+    replace, placed, overtaken = Publication._replace, asyncio.Event(), asyncio.Event()
+    order: list[Publication] = []
+
+    async def in_turn(self: Publication, key: str, *arguments: Any) -> Any:
+        if self not in order:
+            order.append(self)
+        if key.endswith("metrics.json"):
+            if self is order[0]:
+                await placed.wait()
+                try:
+                    return await replace(self, key, *arguments)
+                finally:
+                    overtaken.set()
+            done = await replace(self, key, *arguments)
+            placed.set()
+            return done
+        await overtaken.wait()
+        return await replace(self, key, *arguments)
+
+    monkeypatch.setattr(Publication, "_replace", in_turn)
+    first = asyncio.create_task(store.save("m", "1", b"first", {"n": 1}, take_over=True))
+    while not order:  # noqa: ASYNC110  # until it has its reservation
+        await asyncio.sleep(0.01)
+    await store.save("m", "1", b"second", {"n": 2}, take_over=True)
+    with pytest.raises(S3PreconditionFailedError):
+        await first
+    assert await store.metrics("m") == {"n": 2}
+    assert await store.load("m") == b"second"
 
 
 @pytest.mark.asyncio
