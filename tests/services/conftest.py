@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,22 +25,15 @@ CHROMIUM = (
 )
 
 
-def missing(reason: str) -> NoReturn:
-    """Skip on a machine without it; on CI that is a failure."""
-    if servers.ON_CI:
-        pytest.fail(f"CI=true, and yet: {reason}")
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")  # its event loop would be in the way of other modules' own
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Debian's Chromium, driven by Playwright's client; no browser is downloaded."""
     if CHROMIUM is None:
-        missing("Chromium is not installed: apt-get install chromium, or set GREENLANG_TEST_CHROMIUM")
+        servers.unavailable("Chromium was not found: run `make services`, or set GREENLANG_TEST_CHROMIUM")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        missing("playwright is not installed: pip install playwright")
+        servers.unavailable("Playwright was not found: run `make venv`")
     profile = tmp_path_factory.mktemp("chromium")
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(
