@@ -29,10 +29,12 @@ class Scale:
     """
     How far to go: the short figures or, with *full*, the nightly ones; through which path, and where to work.
 
-    `progress` takes a line for whoever watches; `folder` is empty, private and removed afterwards.
+    `progress` takes a line for whoever watches; `folder` is empty, private and removed afterwards. What is
+    drawn at random starts at `seed`.
     """
 
     full: bool
     fast_path: bool
     folder: Path
     progress: Callable[[str], None]
+    seed: int = 0
