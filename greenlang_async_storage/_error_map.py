@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +56,7 @@ _PARTS = "Send every part but the last with at least 5 MiB and list each with th
 _SIZE = (
     "Keep single puts at 5 GiB or less and objects at 5 TiB or less; upload_file sends larger ones in parts."
 )
+_DESCRIPTORS = "Raise the limit on open files (ulimit -n), or lower GREENLANG_STORAGE_MAX_POOL_CONNECTIONS."
 _TLS = "Check the host name, and point GREENLANG_STORAGE_VERIFY_TLS at the CA bundle that signed the server."
 
 CODES: Final[Mapping[str, Row]] = {
@@ -125,6 +128,8 @@ CODES: Final[Mapping[str, Row]] = {
     ),
     **dict.fromkeys(("EntityTooLarge", "MaxMessageLengthExceeded"), Row(S3InvalidRequestError, remedy=_SIZE)),
 }
+_LAYERS: Final = 5
+"""Exceptions of libraries around one of the system, at most."""
 PREFIXES: Final[tuple[tuple[str, Row], ...]] = (
     ("KMS.", Row(S3InvalidRequestError, remedy=_KMS)),
     ("XMinioKMS", Row(S3InvalidRequestError, remedy=_KMS)),
@@ -218,16 +223,31 @@ def to_s3_error(
     if row is None:
         return None
     maybe_applied = row.maybe_applied or _broke_midway(exc)
+    text, remedy = f"{type(exc).__name__}: {_text(exc)}", row.remedy
+    if (lacking := _no_descriptor(exc)) is not None:
+        why, remedy = os.strerror(lacking), _DESCRIPTORS
+        text = text if why in text else f"{text} ({why})"
     return row.error(
-        f"{type(exc).__name__}: {_text(exc)}",
+        text,
         operation=operation,
         bucket=bucket,
         key=key,
         attempts=attempts,
         retryable=row.retryable,
         outcome="unknown" if maybe_applied and is_write(operation) else "not_applied",
-        remedy=row.remedy,
+        remedy=remedy,
     )
+
+
+def _no_descriptor(exc: BaseException) -> int | None:
+    """EMFILE or ENFILE, when the lack of a descriptor for a socket is what is under a connection error."""
+    under: BaseException | None = exc
+    for _ in range(_LAYERS):
+        if isinstance(under, OSError) and under.errno in (errno.EMFILE, errno.ENFILE):
+            return under.errno
+        wrapped = getattr(under, "kwargs", {}).get("error")
+        under = wrapped if isinstance(wrapped, BaseException) else getattr(under, "__cause__", None)
+    return None
 
 
 def _broke_midway(exc: BaseException) -> bool:
