@@ -8,7 +8,6 @@ import os
 import random
 import resource
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -127,20 +126,20 @@ async def refused(
     *,
     options: dict[str, Any] | None = None,
     limit: int = 0,
+    warm: bool = True,
 ) -> None:
-    """A call on a warm session that the operating system refuses *how*; tells as `transfer` does, and how long."""
+    """A call the operating system refuses *how*; tells as `transfer` does, and the slots still in use."""
     async with StorageSession(StorageSettings(**settings)) as session:
         lake = session.data_lake
-        await lake.exists("warm")
+        if warm:
+            await lake.exists("warm")
         REFUSALS[how](limit)
-        begun = time.monotonic()
         try:
             await carry(lake, kind, places, options or {})
         except S3Error as error:
             tell(facts(error))
         else:
             tell("done")
-        tell(time.monotonic() - begun)
         tell(session.statistics().in_flight)
 
 
@@ -167,7 +166,7 @@ def _no_descriptor(_: int) -> None:
 
 
 def _full_disk(_: int) -> None:
-    """New temporary files are the device that is always full; the space asked for first is not granted either."""
+    """New temporary files are the device that is always full; no space is set aside for them."""
     create = _local_files.create_private
 
     def create_full(target: Path, at: int | None = None) -> tuple[int, Path]:
