@@ -39,18 +39,20 @@ class StoreTime:
         self._monotonic = monotonic
         self._offset = timedelta()
         self._floor: tuple[datetime, float] | None = None
-        self._written: tuple[tuple[str, ...], datetime] | None = None
+        self._written: tuple[tuple[str, ...], datetime, float] | None = None
 
     def wrote(self, mark: tuple[str, ...]) -> None:
         """An entry recognisable by *mark* was written just now."""
-        self._written = (mark, self._clock())
+        self._written = (mark, self._clock(), self._monotonic())
 
     def saw(self, mark: tuple[str, ...], stored: datetime) -> timedelta | None:
         """Learn from Last-Modified of an entry; gives how far this clock is behind, if it told that."""
         learned = None
         if self._written is not None and self._written[0] == mark:
-            learned = self._offset = stored - self._written[1]
-            self._written = self._floor = None
+            _, clock, ticks = self._written
+            learned = self._offset = stored - clock
+            # What this clock has claimed is forgotten, but not the time that has passed since the write.
+            self._written, self._floor = None, (stored, ticks)
         self._raise_floor(stored)
         return learned
 
