@@ -23,6 +23,7 @@ from ._errors import (
     S3WrongLoopError,
     WriteOutcome,
 )
+from ._log import SecretFilter
 from ._session import StorageSession
 from ._settings import StorageSettings, StorageSettingsError
 from ._types import (
@@ -107,6 +108,7 @@ __all__ = [
     "S3ThrottlingError",
     "S3TimeoutError",
     "S3WrongLoopError",
+    "SecretFilter",
     "StaleUpload",
     "Statistics",
     "StorageSession",

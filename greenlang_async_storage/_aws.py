@@ -6,8 +6,10 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
+from xml.parsers import expat
 
 from ._collector import collector_paused
 from ._endpoints import is_loopback_endpoint, redacted_endpoint
@@ -18,6 +20,9 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
+
+SAFE_EXPAT: Final = (2, 6, 0)
+"""The first without CVE-2023-52425, quadratic time for large tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,15 @@ def _make_session(aws: ModuleType, settings: StorageSettings) -> Any:  # noqa: A
         return aws.make_session(settings)
 
 
+@cache
+def _tell_expat(version: str, parts: tuple[int, ...]) -> None:
+    """Once a process: no warning, since replies are bounded here and distributions mend old versions."""
+    if parts < SAFE_EXPAT:
+        log.info("storage.expat_old", version=version, remedy="run a Python with expat 2.6.0 or newer")
+
+
 def _warn(url: str, settings: StorageSettings) -> None:
+    _tell_expat(expat.EXPAT_VERSION, expat.version_info)
     if url.startswith("http://") and not is_loopback_endpoint(url):
         log.warning("storage.endpoint_unencrypted", endpoint_url=url, remedy="use an https:// endpoint")
     if settings.verify_tls is False:

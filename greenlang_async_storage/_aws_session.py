@@ -42,8 +42,9 @@ _CREDENTIAL_CONFIG: Final = AioConfig(
 class StorageAioSession(AioSession):  # type: ignore[misc]  # aiobotocore publishes no types
     """An aiobotocore session; its clients, the credential chain's too, are safe and made in a thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, metadata_allowed: bool = False) -> None:
         super().__init__()
+        self._metadata_allowed = metadata_allowed
         self._credentials: Any = None
         self._contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
         self._making = asyncio.Lock()
@@ -88,7 +89,7 @@ class StorageAioSession(AioSession):  # type: ignore[misc]  # aiobotocore publis
 
     def _make_client(self, service_name: str, *args: Any, **kwargs: Any) -> Any:
         client = _finish(super()._create_client(service_name, *args, **kwargs))
-        secure(client, self._contexts)
+        secure(client, self._contexts, metadata_allowed=self._metadata_allowed)
         _bound_region_lookup(client)
         if service_name == "s3":
             # The fast path reads the rules again with its first call, under this key of the loader's cache.
@@ -170,7 +171,7 @@ def make_session(settings: StorageSettings) -> Any:
     Raises:
         StorageSettingsError: botocore's own chain names an endpoint that *settings* do not allow.
     """
-    core = StorageAioSession()
+    core = StorageAioSession(metadata_allowed=settings.allow_link_local_endpoint)
     if settings.endpoint is None and (url := core.configured_endpoint()):
         settings.check_foreign_endpoint(url)
     region = settings.region or core.get_config_variable("region") or DEFAULT_REGION

@@ -51,6 +51,11 @@ def is_metadata_endpoint(url: str) -> bool:
     host = (urlsplit(url).hostname or "").rstrip(".").lower()
     if host in _METADATA_HOSTS:
         return True
+    return is_metadata_address(host)
+
+
+def is_metadata_address(host: str) -> bool:
+    """Whether *host* is an IP address that is link-local or hands out instance metadata."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ _PARTS = "Send every part but the last with at least 5 MiB and list each with th
 _SIZE = (
     "Keep single puts at 5 GiB or less and objects at 5 TiB or less; upload_file sends larger ones in parts."
 )
+# Of a KMS key its id or alias: region and account are nobody's business in a log.
+_KMS_ARN = re.compile(r"arn:aws[a-z-]*:kms:[^:\s]*:\d{12}:((?:key|alias)/)")
 _DESCRIPTORS = "Raise the limit on open files (ulimit -n), or lower GREENLANG_STORAGE_MAX_POOL_CONNECTIONS."
 _TLS = "Check the host name, and point GREENLANG_STORAGE_VERIFY_TLS at the CA bundle that signed the server."
 
@@ -264,7 +267,11 @@ def _broke_midway(exc: BaseException) -> bool:
 
 
 def _text(exc: BaseException) -> str:
-    return str(exc).strip().partition("\n")[0] or "no details given"
+    text = str(exc).strip().partition("\n")[0] or "no details given"
+    if type(exc).__name__ == "EndpointConnectionError":  # botocore's text leaves out why
+        why = str(getattr(exc, "kwargs", {}).get("error") or "").strip().partition("\n")[0]
+        return f"{text} ({why})" if why and why not in text else text
+    return text
 
 
 def _from_response(
@@ -289,7 +296,7 @@ def _from_response(
         if "WebIdentity" in called or "AssumeRole" in called
         else row_for_code(code, status)
     )
-    text = str(details.get("Message") or "").strip() or f"the store answered {code}"
+    text = _KMS_ARN.sub(r"\1", str(details.get("Message") or "").strip()) or f"the store answered {code}"
     if code == "RequestTimeTooSkewed" and (offset := _clock_offset(headers)) is not None:
         text = f"{text} (the server's clock is {offset:+.0f} s from this machine's)"
     error = row.error(

@@ -26,7 +26,50 @@ _SECRET_QUERY = re.compile(
     r"(X-Amz-(?:Signature|Credential|Security-Token|Date|Expires|SignedHeaders|Algorithm)=)[^&\s\"']+",
     re.IGNORECASE,
 )
+# As headers, queries, JSON, XML and Python's own repr write them, in botocore's and aiohttp's messages too.
+_SECRET_TEXT = re.compile(
+    r"""
+    (
+      (?: x-amz-signature | \bsignature | (?:x-amz-)?security[-_]?token | (?:aws_)?session[-_]?token
+        | secret[-_]?(?:access[-_]?)?key | client[-_]?secret | web[-_]?identity[-_]?token | access[-_]?token
+        | refresh[-_]?token | id[-_]?token | password | \bpolicy
+        | customer[-_]?key(?:[-_]?md5)? )
+      (?: ["']? \s* [:=] \s* (?:b?["']|\(?SecretStr\()? | ["']?,\s*b?["'] | > )
+    )
+    [^\s"'&,;<>(){}\[\]]{4,}
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_SECRET_LINE = re.compile(
+    r"((?:\bauthori[sz]ation|\b(?:set-)?cookie)[\"']?\s*(?:[:=]|,)\s*b?[\"']?)[^\"'\r\n]+", re.IGNORECASE
+)
 REDACTED = "[redacted]"
+
+
+class SecretFilter(logging.Filter):
+    """
+    Masks credentials in what other libraries log: `handler.addFilter(SecretFilter())`.
+
+    botocore's DEBUG messages hold session tokens, signatures, customer keys and what STS answered. Those,
+    Authorization, cookies and POST policies become `[redacted]`, in tracebacks too. Add it to handlers: a
+    filter of a logger does not see what its children log. This package's own events never hold such values.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always true: *record* stays, without its secrets."""
+        record.msg, record.args = masked(record.getMessage()), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = masked(record.exc_text)
+        if record.stack_info:
+            record.stack_info = masked(record.stack_info)
+        return True
+
+
+def masked(text: str) -> str:
+    """*text* without what `SecretFilter` hides."""
+    return _SECRET_TEXT.sub(rf"\1{REDACTED}", _SECRET_LINE.sub(rf"\1{REDACTED}", text))
 
 
 def redact(event: Mapping[str, object]) -> dict[str, object]:

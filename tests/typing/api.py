@@ -60,6 +60,7 @@ from greenlang_async_storage import (
     S3ThrottlingError,
     S3TimeoutError,
     S3WrongLoopError,
+    SecretFilter,
     StaleUpload,
     Statistics,
     StorageSession,
@@ -82,7 +83,7 @@ DAY = timedelta(days=1)
 
 def settings() -> None:
     """Settings are keyword arguments, checked by type, and frozen."""
-    assert_type(__version__, str)
+    assert_type((__version__, SecretFilter().name), tuple[str, str])
     made = StorageSettings(
         data_lake_bucket="lake",
         region="eu-west-1",
