@@ -7,6 +7,7 @@ import socket
 from typing import Final, Protocol, cast
 
 from greenlang_async_storage.fastpath._wire import Origin
+from greenlang_async_storage.fastpath.transport import _at_hand
 from greenlang_async_storage.fastpath.transport._body import UNKNOWN, Body
 from greenlang_async_storage.fastpath.transport._errors import (
     BadResponseError,
@@ -294,7 +295,7 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
                 self._head_bytes += end - start
                 start = end
             self._take_reply(reply, head, view[end:count])
-        except BadResponseError as error:
+        except WireError as error:
             self.fail(error)
 
     def _interim(self, status: int) -> None:
@@ -347,6 +348,8 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
                 return None
             self._clean = self._clean and not head.surplus
             return b"".join(head.pieces)
+        if head.framing == BY_LENGTH and self.origin.scheme == "http":
+            return _at_hand.take(self.socket, rest, head.length, RECEIVE)
         return None
 
     def _read_body(self, body: Body, data: memoryview) -> None:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from greenlang_async_storage.fastpath._wire import Origin
 from greenlang_async_storage.fastpath.transport._connection import Connection
 from greenlang_async_storage.fastpath.transport._errors import NoFreeConnectionError, SessionClosedError
+from greenlang_async_storage.fastpath.transport._memory import keep_freed_memory
 from greenlang_async_storage.fastpath.transport._sending import NEVER
 
 SCRATCH: Final = 262_144
@@ -314,6 +315,7 @@ class Pool:
 
     def open(self) -> None:
         """Accept requests, again after `aclose` too."""
+        keep_freed_memory()
         self._closed = False
 
     async def aclose(self) -> None:
