@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
+from greenlang_async_storage.fastpath._columns import Columns
 from greenlang_async_storage.fastpath._listing import read_quickly
 from greenlang_async_storage.fastpath._shapes import OddReplyError, StructureReader, scalar_conversion
 from greenlang_async_storage.fastpath._times import timestamp
@@ -115,7 +116,11 @@ def _decode(members: dict[str, Any], top: tuple[str, ...], nested: tuple[tuple[s
         if name in members:
             members[name] = unquote_plus(members[name])
     for name, child in nested:
-        for entry in members.get(name, ()):
+        entries = members.get(name, ())
+        if type(entries) is Columns:
+            entries.decode_keys()
+            continue
+        for entry in entries:
             # As in botocore, an entry without the child is a KeyError: the reply is odd.
             text = entry[child]
             if "%" in text or "+" in text:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenlang_async_storage.fastpath._listing import MAX_LAYOUTS, read_quickly
+from greenlang_async_storage.fastpath._layouts import MAX_LAYOUTS
+from greenlang_async_storage.fastpath._listing import read_quickly
 from greenlang_async_storage.fastpath._shapes import OddReplyError, StructureReader
 from greenlang_async_storage.fastpath._xml import parse_document
 from tests.fastpath.replies import STYLES, _children, render
