@@ -211,11 +211,14 @@ def _allowed(host: str, address: str, count: int) -> bool:
 
 
 class _Session:
-    """An aiohttp session (aiobotocore only uses `request`): redirects come back, replies are `_Reply`."""
+    """An aiohttp session that sends once and follows nothing (aiobotocore only uses `request`)."""
 
     __slots__ = ("_session",)
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
+        # aiohttp repeats a PUT whose connection broke: a condition then fails on our own object, and nobody
+        # above knows that it was sent twice.
+        session._retry_connection = False
         self._session = session
 
     async def request(self, method: str, **options: Any) -> aiohttp.ClientResponse:
