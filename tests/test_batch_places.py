@@ -36,7 +36,7 @@ def swap(root: Path, outside: Path) -> None:
 @ON_MOTO
 @pytest.mark.asyncio
 @pytest.mark.parametrize("size", [KIB, 40 * KIB], ids=["one request", "parts"])
-async def test_a_folder_that_becomes_a_link_leads_nowhere(
+async def test_s02_a_folder_that_becomes_a_link_leads_nowhere(
     lake: Bucket, tmp_path: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """The file goes into the folder that was checked, wherever its name leads by then."""
@@ -83,7 +83,7 @@ async def test_a_failed_download_cleans_up_where_it_wrote(
 
 
 @pytest.mark.parametrize("name", ["link/file", "folder/link/file", "file/file", "link"])
-def test_links_and_files_are_no_folders(tmp_path: Path, outside: Path, name: str) -> None:
+def test_s02_links_and_files_are_no_folders(tmp_path: Path, outside: Path, name: str) -> None:
     """A link on the way or at the end, or a file on the way, is refused; nothing stays open."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"")

@@ -19,7 +19,7 @@ def view() -> Bucket:
 
 
 @pytest.mark.parametrize("key", ["t1/../t2/x", "t1/./x", "t1/a\nb", "t10/x", "t1"])
-async def test_a_strangers_upload_never_leaves_the_scope(key: str) -> None:
+async def test_s06_a_strangers_upload_never_leaves_the_scope(key: str) -> None:
     """A multipart upload is plain data: a key with `..` behind the right prefix is refused by every call."""
     upload = MultipartUpload("some-bucket", key, "id")
     lake = view()
@@ -34,7 +34,7 @@ async def test_a_strangers_upload_never_leaves_the_scope(key: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["other/secret", "..", "arn:aws:s3:::other", "Other"])
-async def test_the_source_bucket_of_a_copy_is_checked(name: str) -> None:
+async def test_s06_the_source_bucket_of_a_copy_is_checked(name: str) -> None:
     """The bucket becomes part of a path: a name with a slash would reach behind the scope."""
     with pytest.raises(S3InvalidRequestError, match="bucket name"):
         await view().copy("a", "b", source_bucket=name)

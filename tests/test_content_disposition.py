@@ -63,7 +63,7 @@ def test_names_come_back(filename: str, header: str | None) -> None:
         ("\u202e\r\n", "download"),
     ],
 )
-def test_dangerous_names_are_made_safe(filename: str, saved: str) -> None:
+def test_s04_dangerous_names_are_made_safe(filename: str, saved: str) -> None:
     """Line breaks, separators, bidi overrides and empty names never reach the receiver."""
     assert safe_filename(filename) == saved
     assert parsed(content_disposition(filename)) == saved
@@ -92,7 +92,7 @@ def test_disposition_is_one_of_two() -> None:
 @example('"' * 10_000)
 @example("\u202e\u2066ab\u2069")
 @example("\ud83d")
-def test_any_text_is_safe(filename: str) -> None:
+def test_s04_any_text_is_safe(filename: str) -> None:
     """The header is short printable ASCII and parses back to the safe name, which is one path segment."""
     header = content_disposition(filename)
     assert header.isascii()

@@ -69,7 +69,7 @@ def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
     assert (target.read_bytes(), mode(target)) == (b"new", 0o640)
 
 
-def test_a_link_is_replaced_not_followed(tmp_path: Path) -> None:
+def test_s08_a_link_is_replaced_not_followed(tmp_path: Path) -> None:
     """What the link pointed to stays as it was."""
     elsewhere, target = tmp_path / "elsewhere", tmp_path / "file"
     elsewhere.write_bytes(b"kept")
@@ -99,7 +99,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert (target.read_bytes(), names_in(tmp_path)) == (b"old", ["file"])
 
 
-def test_a_planted_name_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s08_a_planted_name_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link under the temporary name is passed over, and what it points to is left alone."""
     victim, target = tmp_path / "victim", tmp_path / "file"
     victim.write_bytes(b"kept")
@@ -117,7 +117,7 @@ def test_the_temporary_name_fits_the_file_system(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == b"abc"
 
 
-def test_a_kept_partial_file_is_private_and_own(tmp_path: Path) -> None:
+def test_s08_a_kept_partial_file_is_private_and_own(tmp_path: Path) -> None:
     """A link, a file others may read and a second name are not written to: they are replaced."""
     victim, target = tmp_path / "victim", tmp_path / "file"
     kept = files.partial_path(target, "resume")

@@ -48,13 +48,13 @@ BAD_BUCKETS = {
 
 
 @pytest.mark.parametrize("name", GOOD_BUCKETS)
-def test_valid_bucket_names_pass(name: str) -> None:
+def test_s10_valid_bucket_names_pass(name: str) -> None:
     """A name S3 accepts comes back unchanged."""
     assert validate_bucket_name(name) == name
 
 
 @pytest.mark.parametrize(("name", "rule"), BAD_BUCKETS.items())
-def test_invalid_bucket_names_name_the_rule(name: str, rule: str) -> None:
+def test_s10_invalid_bucket_names_name_the_rule(name: str, rule: str) -> None:
     """A refused bucket name is shown in printable form with the rule it breaks."""
     with pytest.raises(ValueError, match=rule) as caught:
         validate_bucket_name(name)
@@ -106,7 +106,7 @@ def test_valid_keys_pass(key: str) -> None:
         ("soap", "reserved"),
     ],
 )
-def test_invalid_keys_name_the_rule(key: str, rule: str) -> None:
+def test_s09_invalid_keys_name_the_rule(key: str, rule: str) -> None:
     """A refused key is shown in printable form, cut short, with the rule it breaks."""
     with pytest.raises(ValueError, match="key ") as caught:
         validate_key(key)
@@ -139,7 +139,7 @@ def test_only_text_is_a_name(validate: object, value: object) -> None:
 
 
 @given(st.text(st.characters(codec=None), max_size=40) | st.text("./a\x00é\ud800", max_size=12))
-def test_an_accepted_key_is_safe_for_path_log_and_wire(key: str) -> None:
+def test_s09_an_accepted_key_is_safe_for_path_log_and_wire(key: str) -> None:
     """Whatever is accepted encodes, has no controls, and no path arithmetic can lead out of its bucket."""
     try:
         validate_key(key)

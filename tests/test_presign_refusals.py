@@ -67,7 +67,7 @@ LINK_ATTEMPTS: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 @pytest.mark.parametrize("attempt", LINK_ATTEMPTS)
-async def test_links(attempt: str, lake: Bucket, http: httpx.AsyncClient) -> None:
+async def test_s03_links(attempt: str, lake: Bucket, http: httpx.AsyncClient) -> None:
     """A link to one object is good for reading that object, in that way, and for nothing else."""
     await lake.upload_bytes("mine", b"mine")
     await lake.upload_bytes("other", b"other")
@@ -81,7 +81,7 @@ async def test_links(attempt: str, lake: Bucket, http: httpx.AsyncClient) -> Non
     assert await lake.download_bytes("other") == b"other"
 
 
-async def test_expired_requests(lake: Bucket, http: httpx.AsyncClient) -> None:
+async def test_s03_expired_requests(lake: Bucket, http: httpx.AsyncClient) -> None:
     """Link, upload, form and part are refused once `expires_at` is past; one with life left is not."""
     await lake.upload_bytes("k", b"x")
     upload = await lake.create_multipart("part")
@@ -144,7 +144,7 @@ def without(headers: Form, name: str) -> Form:
 
 
 @pytest.mark.parametrize("attempt", UPLOAD_ATTEMPTS)
-async def test_uploads(attempt: str, lake: Bucket, http: httpx.AsyncClient) -> None:
+async def test_s03_uploads(attempt: str, lake: Bucket, http: httpx.AsyncClient) -> None:
     """A signed PUT stores the named type and length, encrypted, under the named key, and nothing else."""
     upload = await lake.presign_upload("mine", content_type="text/csv", content_length=5, expires_in=60)
     method, url, headers, body = UPLOAD_ATTEMPTS[attempt](str(upload.url), dict(upload.headers))
@@ -175,7 +175,7 @@ FORM_ATTEMPTS: dict[str, Callable[[Form], tuple[Form, bytes]]] = {
 
 
 @pytest.mark.parametrize("attempt", FORM_ATTEMPTS)
-async def test_forms(attempt: str, lake: Bucket, http: httpx.AsyncClient) -> None:
+async def test_s03_forms(attempt: str, lake: Bucket, http: httpx.AsyncClient) -> None:
     """A form stores 2 to 10 bytes of the named type, encrypted, under the named key, and nothing else."""
     form = await lake.presign_post("mine", content_type="text/csv", min_size=2, max_size=10, expires_in=60)
     fields, body = FORM_ATTEMPTS[attempt](dict(form.fields))
@@ -188,7 +188,7 @@ async def test_forms(attempt: str, lake: Bucket, http: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize("size", [2, 10])
-async def test_forms_take_their_limits(size: int, lake: Bucket, http: httpx.AsyncClient) -> None:
+async def test_s03_forms_take_their_limits(size: int, lake: Bucket, http: httpx.AsyncClient) -> None:
     """The smallest and the largest size a form names are within it."""
     form = await lake.presign_post("mine", content_type="text/csv", min_size=2, max_size=10)
     reply = await http.post(form.url, data=dict(form.fields), files={"file": b"x" * size})
@@ -196,7 +196,7 @@ async def test_forms_take_their_limits(size: int, lake: Bucket, http: httpx.Asyn
     assert (await lake.head("mine")).size == size
 
 
-async def test_parts(lake: Bucket, http: httpx.AsyncClient) -> None:
+async def test_s03_parts(lake: Bucket, http: httpx.AsyncClient) -> None:
     """A signed part is good for that part of that upload only."""
     upload = await lake.create_multipart("mine")
     other = await lake.create_multipart("other")

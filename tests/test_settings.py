@@ -329,7 +329,7 @@ def test_plain_endpoints_pass(url: str) -> None:
         ("http://169.254.169.254.", "four decimal numbers"),
     ],
 )
-def test_malformed_endpoints_are_refused(url: str, reason: str) -> None:
+def test_s12_malformed_endpoints_are_refused(url: str, reason: str) -> None:
     """Anything but scheme, host and port is refused, and so is every spelling that hides an address."""
     assert reason in (endpoint_fault(url) or "")
     assert "GREENLANG_STORAGE_ENDPOINT_URL" in refused(endpoint_url=url)
@@ -352,7 +352,7 @@ def test_malformed_endpoints_are_refused(url: str, reason: str) -> None:
         "http://168.63.129.16",
     ],
 )
-def test_metadata_addresses_are_refused_unless_allowed(url: str) -> None:
+def test_s12_metadata_addresses_are_refused_unless_allowed(url: str) -> None:
     """An endpoint that would reach instance metadata needs a deliberate second setting."""
     assert is_metadata_endpoint(url)
     message = refused(endpoint_url=url)

@@ -30,14 +30,16 @@ async def head(url: str, *, fast_path: bool = False, **values: Any) -> None:
 
 
 @pytest.mark.parametrize("fast_path", [False, True])
-async def test_the_right_certificate_is_accepted(authority: CertificateAuthority, fast_path: bool) -> None:
+async def test_s07_the_right_certificate_is_accepted(
+    authority: CertificateAuthority, fast_path: bool
+) -> None:
     """A certificate for the host by the trusted authority is all it takes."""
     async with ScriptedServer(tls=authority.server_context("localhost")) as store:
         await head(store.url, verify_tls=authority.bundle, fast_path=fast_path)
     assert len(store.requests) == 1
 
 
-async def test_the_authority_may_come_from_botocores_variable(
+async def test_s07_the_authority_may_come_from_botocores_variable(
     authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AWS_CA_BUNDLE counts unless GREENLANG_STORAGE_VERIFY_TLS names another."""
@@ -49,7 +51,7 @@ async def test_the_authority_may_come_from_botocores_variable(
 
 @pytest.mark.parametrize("fast_path", [False, True])
 @pytest.mark.parametrize("fault", UNTRUSTED)
-async def test_a_wrong_certificate_is_refused(
+async def test_s07_a_wrong_certificate_is_refused(
     authority: CertificateAuthority, fault: str, fast_path: bool
 ) -> None:
     """The call fails before anything is sent, is not worth retrying, and names the variable."""
@@ -60,7 +62,7 @@ async def test_a_wrong_certificate_is_refused(
     assert store.requests == []
 
 
-async def test_old_protocols_are_refused(authority: CertificateAuthority) -> None:
+async def test_s07_old_protocols_are_refused(authority: CertificateAuthority) -> None:
     """TLS 1.2 is the oldest that is spoken."""
     with pytest.warns(DeprecationWarning, match="TLS"):
         context = old_protocol(authority)
@@ -70,7 +72,7 @@ async def test_old_protocols_are_refused(authority: CertificateAuthority) -> Non
     assert store.requests == []
 
 
-async def test_verification_can_be_switched_off(authority: CertificateAuthority) -> None:
+async def test_s07_verification_can_be_switched_off(authority: CertificateAuthority) -> None:
     """`verify_tls=False` accepts any server: that is what it says."""
     async with ScriptedServer(tls=authority.server_context("wrong.example.com")) as store:
         await head(store.url, verify_tls=False)
@@ -78,7 +80,7 @@ async def test_verification_can_be_switched_off(authority: CertificateAuthority)
 
 
 @pytest.mark.parametrize("name", ["localhost", "wrong.example.com"])
-async def test_a_proxy_does_not_switch_verification_off(
+async def test_s07_a_proxy_does_not_switch_verification_off(
     authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Through a tunnel the server's certificate is checked as without one."""
@@ -95,7 +97,7 @@ async def test_a_proxy_does_not_switch_verification_off(
 
 @pytest.mark.parametrize("verify_tls", [True, False])
 @pytest.mark.parametrize("name", ["localhost", "wrong.example.com"])
-async def test_the_client_that_fetches_credentials_checks_too(
+async def test_s07_the_client_that_fetches_credentials_checks_too(
     authority: CertificateAuthority,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

@@ -154,7 +154,7 @@ def test_abort_leaves_nothing(client: httpx.Client, observer: Any, bucket_name: 
     assert call(client, "held", large["upload"]).status_code == 410
 
 
-def test_a_tenant_reaches_its_own_uploads_only(client: httpx.Client) -> None:
+def test_s06_a_tenant_reaches_its_own_uploads_only(client: httpx.Client) -> None:
     """Another tenant's handle, a changed one and a made-up one are the same 403 at every step."""
     begun = begin(client, 6 * MIB)
     handle = begun["upload"]
@@ -179,7 +179,7 @@ def test_a_tenant_reaches_its_own_uploads_only(client: httpx.Client) -> None:
     assert call(client, "held", handle).json() == {"parts": []}, "and it still goes on"
 
 
-def test_a_tenant_s_name_cannot_leave_its_folder(client: httpx.Client) -> None:
+def test_s06_a_tenant_s_name_cannot_leave_its_folder(client: httpx.Client) -> None:
     """Names that are no single safe segment are refused before anything is signed."""
     for name in ("", "..", "a/b", "a/../b", ".a", "a.", "a b", "a" * 65, "a%2fb"):
         answer = client.post("/uploads", json={"filename": "a", "size": 1}, headers={"X-Tenant": name})

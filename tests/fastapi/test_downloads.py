@@ -206,7 +206,7 @@ def test_content_encoding_is_passed_on(client: httpx.Client, seed: Seeder) -> No
     assert client.get("/objects/key").content == b"text"
 
 
-def test_errors_tell_nothing_of_the_store(client: httpx.Client, bucket_name: str, settings: Any) -> None:
+def test_s20_errors_tell_nothing_of_the_store(client: httpx.Client, bucket_name: str, settings: Any) -> None:
     """Problem JSON has a stable code and an instance to find the log by; no bucket, key or address."""
     answer = client.get("/objects/secret-name")
     assert answer.headers["content-type"] == "application/problem+json"

@@ -96,7 +96,7 @@ def test_codes_that_mean_something_else(error: S3Error, status: int) -> None:
     assert status_for(error) == status
 
 
-def test_nothing_of_the_store_is_told_but_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_s20_nothing_of_the_store_is_told_but_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The body and headers name no bucket, key, address or message; the log has all under the instance."""
     for cls in STATUS:
         error = secret(cls)

@@ -87,7 +87,9 @@ def test_fields_behind_the_file_are_read_too(client: httpx.Client, observer: Any
     assert observer.get_object(Bucket=bucket_name, Key="key")["Body"].read() == content
 
 
-def test_too_large_is_413(client: httpx.Client, observer: Any, bucket_name: str, service: Service) -> None:
+def test_s18_too_large_is_413(
+    client: httpx.Client, observer: Any, bucket_name: str, service: Service
+) -> None:
     """By the stated length before reading, else while reading; also inside a form. Nothing stays."""
     big = bytes(MAX_SIZE + 1)
 
@@ -169,7 +171,9 @@ def test_a_form_without_a_boundary_is_refused(client: httpx.Client) -> None:
         assert client.put("/objects/key", content=b"x", headers=headers).json()["code"] == "broken-form"
 
 
-def test_a_client_that_leaves_aborts_its_upload(service: Service, observer: Any, bucket_name: str) -> None:
+def test_s18_a_client_that_leaves_aborts_its_upload(
+    service: Service, observer: Any, bucket_name: str
+) -> None:
     """After parts were stored the connection breaks: no object, no open multipart upload, no slot."""
     connection = service.connect()
     try:
@@ -188,7 +192,7 @@ def test_a_client_that_leaves_aborts_its_upload(service: Service, observer: Any,
     assert service.session.statistics().possible_orphans == 0
 
 
-def test_a_client_that_falls_silent_is_408(service: Service, observer: Any, bucket_name: str) -> None:
+def test_s18_a_client_that_falls_silent_is_408(service: Service, observer: Any, bucket_name: str) -> None:
     """Nothing arrives for the idle time: the upload is refused and gone."""
     with service.connect() as connection:
         connection.sendall(
