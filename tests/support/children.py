@@ -23,6 +23,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeAlias
@@ -43,14 +44,17 @@ class Nursery:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._sockets = tempfile.TemporaryDirectory(prefix="kids-")
-        self._address = f"{self._sockets.name}/s"
-        self._process: subprocess.Popen[str] | None = None
+        self._exit = ExitStack()
+        self._address = ""
 
     def __enter__(self) -> Self:
         kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        with (self._folder / "nursery.log").open("wb") as log:
-            self._process = subprocess.Popen(
+        with ExitStack() as stack:
+            # Of its own: the address of such a socket has 108 bytes at most.
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix="nursery-"))
+            self._address = f"{place}/s"
+            log = stack.enter_context((self._folder / "nursery.log").open("wb"))
+            process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.children", self._address],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -59,16 +63,16 @@ class Nursery:
                 cwd=ROOT,
                 env={**kept, "HOME": str(self._folder), "TMPDIR": str(self._folder)},
             )
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n", self.output()
+            stack.callback(process.communicate)  # the end of its input is the end of it
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n", self.output()
+            self._exit = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None:
-            self._process.communicate()  # the end of its input is the end of it
-        self._sockets.cleanup()
+        self._exit.close()
 
     def output(self) -> str:
         """What the process and all its children printed."""
