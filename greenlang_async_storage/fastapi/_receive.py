@@ -17,6 +17,8 @@ from ._names import is_allowed, media_type
 from ._problems import UploadRefusedError
 
 IDLE_TIMEOUT: Final = 60.0
+MIN_BYTES_PER_SECOND: Final = 1024
+"""A client that stays below this while we wait for it is refused, however long its upload may be."""
 CONCURRENCY: Final = 2
 _FORM: Final = "multipart/form-data"
 _OCTETS: Final = "application/octet-stream"
@@ -52,13 +54,14 @@ async def receive_upload(
     *max_size* bytes is checked against Content-Length first, then while reading. *content_types* such as
     `{"application/pdf", "image/*"}` are compared with what the sender states; `None` takes every type. Holds
     at most `(concurrency + 1) * part_size` bytes (24 MiB unless configured otherwise); nothing goes to disk.
-    A refusal, a failure, a client that goes away or sends nothing for *idle_timeout* seconds: the multipart
-    upload is aborted and no object appears. *options* are those of `upload_stream`. The handler must not
-    declare form or body parameters: FastAPI would have read the body already.
+    A refusal, a failure, a client that goes away, sends nothing for *idle_timeout* seconds or less than
+    1 KiB/s over as many: the multipart upload is aborted and no object appears. *options* are those of
+    `upload_stream`. The handler must not declare form or body parameters: FastAPI would have read the body
+    already.
 
     Raises:
-        UploadRefusedError: 413 too large, 415 type, 408 idle, 400 a broken form or a client that went
-            away, 422 no file in the form; its message is made for the client.
+        UploadRefusedError: 413 too large, 415 type, 408 idle or slow, 400 a broken form or a client that
+            went away, 422 no file in the form; its message is made for the client.
         S3Error: as `upload_stream`.
         ValueError: *max_size* below 0.
     """
@@ -98,9 +101,11 @@ async def _pieces(
     request: Request, limit: int, max_size: int, idle_timeout: float
 ) -> AsyncGenerator[bytes, None]:
     """The body as it arrives, at most *limit* bytes."""
-    received = 0
+    received = arrived = 0
+    waited = 0.0
     async with aclosing(request.stream()) as stream:
         while True:
+            since = anyio.current_time()
             try:
                 with anyio.fail_after(idle_timeout):
                     piece = await anext(stream, None)
@@ -117,6 +122,17 @@ async def _pieces(
             received += len(piece)
             if received > limit:
                 raise _too_large(max_size)
+            # Only the time we waited for the client counts, not what the store takes.
+            waited, arrived = waited + anyio.current_time() - since, arrived + len(piece)
+            if waited >= idle_timeout:
+                if arrived < MIN_BYTES_PER_SECOND * waited:
+                    raise UploadRefusedError(
+                        408,
+                        "slow",
+                        f"Less than 1 KiB/s arrived for {idle_timeout:g} seconds",
+                        remedy="Send it over a faster connection.",
+                    )
+                waited, arrived = 0.0, 0
             if piece:
                 yield piece
 

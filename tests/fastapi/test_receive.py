@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import select
 from collections.abc import Iterator
 from typing import Any
 
@@ -201,6 +202,23 @@ def test_s18_a_client_that_falls_silent_is_408(service: Service, observer: Any, 
         )
         assert read_all(connection).startswith(b"HTTP/1.1 408")
     assert stored(observer, bucket_name) == []
+
+
+def test_s18_a_client_that_drips_is_408(service: Service, observer: Any, bucket_name: str) -> None:
+    """Never silent, and yet never done: below 1 KiB/s over the idle time the upload is refused and gone."""
+    with service.connect() as connection:
+        connection.sendall(
+            b"PUT /objects/key?idle=0.5 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            b"Content-Type: text/csv\r\nContent-Length: 20000000\r\n\r\n"
+        )
+        sent = 0
+        while not select.select([connection], [], [], 0.05)[0]:
+            connection.sendall(b"x")
+            sent += 1
+            assert sent < 1_000, "it goes on for ever"
+        assert b'"slow"' in read_all(connection)
+    assert stored(observer, bucket_name) == []
+    assert left_open(observer, bucket_name) == []
 
 
 def test_memory_stays_bounded(
