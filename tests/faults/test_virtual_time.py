@@ -60,7 +60,7 @@ def test_the_clock_stands_still_while_threads_work() -> None:
         await asyncio.sleep(6)
         return order
 
-    assert run_virtual(work()) == (["thread", "timer"], 6.0)
+    assert run_virtual(work()) == (["thread", "timer"], 6.0)  # and the threads have ended, too
 
 
 def test_a_wait_that_nothing_can_end() -> None:
@@ -86,8 +86,8 @@ def test_a_loop_that_never_ends() -> None:
 
     async def work(pause: float) -> None:
         asyncio.get_running_loop().most_turns = 500  # type: ignore[attr-defined]
-        while True:
-            await asyncio.sleep(pause)  # noqa: ASYNC110  # never ending is the point
+        while True:  # noqa: ASYNC110  # never ending is the point
+            await asyncio.sleep(pause)
 
     for pause in (0.0, 1.0):
         loop = VirtualTimeLoop()

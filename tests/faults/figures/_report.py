@@ -23,6 +23,7 @@ PACKAGES: Final = ("aioboto3", "aiobotocore", "botocore", "aiohttp", "httptools"
 _SAME: Final = "as fast path"
 _PATH: Final = re.compile(r"(?<![\w/:.])(?:/[\w.+@-]+){2,}")
 _LONGEST_CELL: Final = 300
+_LONGEST_NOTE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,9 @@ def notes(runs: Iterable[Run]) -> list[str]:
         for figure in run.figures:
             seeds = [f"seeds {figure.seeds}"] if figure.seeds else []
             found += [f"- {figure.goal}, {figure.what}: {text}" for text in (*seeds, *figure.notes)]
-    return sorted(dict.fromkeys(_clean(line) for line in found), key=lambda line: _order(line[2:]))
+    return sorted(
+        dict.fromkeys(_clean(line, _LONGEST_NOTE) for line in found), key=lambda line: _order(line[2:])
+    )
 
 
 def render(runs: Sequence[Run], *, seed: int, day: str) -> str:
@@ -160,7 +163,7 @@ def _cell(text: str) -> str:
     return _clean(text).replace("|", "\\|")
 
 
-def _clean(text: str) -> str:
+def _clean(text: str, longest: int = _LONGEST_CELL) -> str:
     """One line without paths of this machine, of bounded length."""
     line = _PATH.sub("(path)", " ".join(text.split()))
-    return line if len(line) <= _LONGEST_CELL else f"{line[:_LONGEST_CELL]}..."
+    return line if len(line) <= longest else f"{line[:longest]}..."
