@@ -5,15 +5,15 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
 from ._checksums import Crc, RangeCrc, compute
-from ._chunks import part_memory
-from ._concurrency import task_group
+from ._concurrency import WINDOW, Windows, task_group
 from ._connection import Connection
 from ._errors import S3PoolTimeoutError
-from ._local_files import run_local
+from ._local_files import in_thread, local_errors
 from ._partial_file import Journal, PartialFile
 from ._ranges import STEP, Pin, RangeReader
 
@@ -24,7 +24,8 @@ class Parts:
     """
     Fetches what is missing of a pinned object into its partial file, with the CRC of every part on the way.
 
-    Memory: one buffer of *part_size* bytes per worker, used again for part after part.
+    Memory: two windows of `WINDOW` bytes per worker, which take turns: one is filled while a thread writes
+    the other into the file.
     """
 
     def __init__(
@@ -55,12 +56,11 @@ class Parts:
         if journal is None:
             return
         saved, journal.parts = journal.parts, {}
-        buffer = self._buffer()
         for index in list(self._todo):
             if index not in saved:
                 continue
             start, stop = self._span(index)
-            crc = await self._local("read", partial(self._crc_in_file, buffer[: stop - start], start))
+            crc = await self._local("read", partial(self._crc_in_file, start, stop))
             if crc is not None and crc == saved[index]:
                 journal.parts[index] = crc
                 self._arrived(start, stop, crc)
@@ -81,8 +81,8 @@ class Parts:
                 group.create_task(work, name=f"storage-download-{number}")
 
     async def _work(self, reader: RangeReader | None) -> None:
-        """One worker: a part at a time into its buffer, and from there into the file."""
-        buffer = self._buffer()
+        """One worker, a part at a time."""
+        windows = Windows(min(self._part_size, self._pin.size))
         step = STEP
         try:
             while self._todo:
@@ -93,7 +93,7 @@ class Parts:
                         reader.close()
                     reader = RangeReader(self._conn, self._pin, start, stop, step=step)
                 try:
-                    await reader.readinto(buffer[: stop - start])
+                    crc = await self._bring(reader, windows, index)
                 except S3PoolTimeoutError:
                     if self._working < 2:
                         raise
@@ -104,33 +104,53 @@ class Parts:
                 if reader.position == reader.stop:
                     reader.close()
                     reader = None
-                crc = await self._local("write", partial(self._store, index, buffer[: stop - start], start))
                 self._arrived(start, stop, crc)
         finally:
             self._working -= 1
             if reader is not None:
                 reader.close()
 
-    def _buffer(self) -> memoryview:
-        return memoryview(part_memory(max(1, min(self._part_size, self._pin.size))))
+    async def _bring(self, reader: RangeReader, windows: Windows, index: int) -> int:
+        """The part from its connection into the file, a window at a time; its CRC."""
+        start, stop = self._span(index)
+        crc = 0
+
+        def store(view: memoryview, position: int) -> None:
+            # In a thread: one trip for the disk, the CRC and, after the last window, the journal.
+            nonlocal crc
+            with self._local_errors("write"):
+                self._file.write(view, position)
+                if self.crcs is not None:
+                    crc = compute(self.crcs.algorithm, view, crc)
+                if self._journal is not None and position + len(view) == stop:
+                    self._journal.add(index, crc)
+
+        try:
+            for position in range(start, stop, windows.size):
+                view = windows.take()[: min(windows.size, stop - position)]
+                await reader.readinto(view)
+                await windows.empty(partial(store, view, position))
+            await windows.settle()
+        except BaseException:
+            await windows.drop()
+            raise
+        return crc
 
     def _span(self, index: int) -> tuple[int, int]:
         start = index * self._part_size
         return start, min(start + self._part_size, self._pin.size)
 
-    def _store(self, index: int, view: memoryview, start: int) -> int:
-        """Runs in a thread: one trip for the disk, the CRC and the journal."""
-        self._file.write(view, start)
-        crc = compute(self.crcs.algorithm, view) if self.crcs is not None else 0
-        if self._journal is not None:
-            self._journal.add(index, crc)
-        return crc
-
-    def _crc_in_file(self, view: memoryview, start: int) -> int | None:
+    def _crc_in_file(self, start: int, stop: int) -> int | None:
         """Runs in a thread: the CRC of what the file has there, `None` where it ends early."""
-        if self.crcs is None or self._file.read(view, start) != len(view):
+        if self.crcs is None:
             return None
-        return compute(self.crcs.algorithm, view)
+        crc, window = 0, memoryview(bytearray(min(WINDOW, stop - start)))
+        for position in range(start, stop, len(window)):
+            view = window[: stop - position]
+            if self._file.read(view, position) != len(view):
+                return None
+            crc = compute(self.crcs.algorithm, view, crc)
+        return crc
 
     def _arrived(self, start: int, stop: int, crc: int) -> None:
         if self.crcs is not None:
@@ -138,5 +158,9 @@ class Parts:
         self._on_bytes(stop - start)
 
     async def _local(self, doing: str, function: Callable[[], T]) -> T:
-        pin, target = self._pin, self._file.target
-        return await run_local(doing, target, function, operation="GetObject", bucket=pin.bucket, key=pin.key)
+        with self._local_errors(doing):
+            return await in_thread(function)
+
+    def _local_errors(self, doing: str) -> AbstractContextManager[None]:
+        pin = self._pin
+        return local_errors(doing, self._file.target, operation="GetObject", bucket=pin.bucket, key=pin.key)

@@ -346,3 +346,19 @@ async def test_a_full_disk_is_told_and_leaves_nothing(
     )
     assert done.stdout.splitlines() == [f"errno {errno.EFBIG}", "in flight 0"], done.stderr
     assert (target.read_bytes(), names_in(tmp_path)) == (b"old", ["file"])
+
+
+async def test_parts_of_many_windows(lake: Bucket, seed: Seeder, tmp_path: Path) -> None:
+    """Parts larger than the buffers they pass through are exact, and their CRC is that of the whole part."""
+    data = random.Random(5).randbytes(11 * MIB + 17)
+    seed.put("key", data)
+    for part_size, concurrency in ((5 * MIB + 1, 1), (3 * MIB, 2), (5 * MIB, 3)):
+        info = await lake.download_file(
+            "key",
+            tmp_path / "file",
+            part_size=part_size,
+            concurrency=concurrency,
+            resume=tmp_path / "journal",
+        )
+        assert (tmp_path / "file").read_bytes() == data
+        assert info.verified

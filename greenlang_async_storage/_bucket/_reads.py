@@ -101,7 +101,7 @@ class BucketReads(BucketView):
         Missing directories are made. Ranges of *part_size* bytes come in parallel, all pinned to the version
         of the first reply, into a temporary file beside *path* (mode 0600), which is checked, synced to
         disk (*durable*) and renamed. A failure or cancel removes it. Holds at most
-        `concurrency * part_size` bytes.
+        4 MiB, and *part_size* bytes, for each of *concurrency* connections.
 
         *resume* names a small journal file: a later call with the same journal goes on where a killed one
         stopped. `verify="require"` refuses objects stored without a usable checksum; `"if-available"` reads
