@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,12 +80,20 @@ class Plan:
     schedule: Schedule
 
 
-def plan(seed: int, *, scenes: Sequence[Scene], count: int, waits: bool, most_bytes: int) -> Plan:
+def plan(
+    seed: int,
+    *,
+    scenes: Sequence[Scene],
+    count: int,
+    waits: bool,
+    most_bytes: int,
+    left_out: AbstractSet[tuple[str, str]] = frozenset(),
+) -> Plan:
     """
     *count* of *scenes* and one to four faults aimed at what they send; the same for the same arguments.
 
     *waits* adds silence, delays and single bytes, for doors in virtual time. *most_bytes* is how far into a
-    body faults reach.
+    body faults reach; *left_out* are phases and actions that prove nothing at this door.
     """
     draw = random.Random(seed)  # not a secret
     chosen = tuple(draw.sample(scenes, count))
@@ -95,7 +104,7 @@ def plan(seed: int, *, scenes: Sequence[Scene], count: int, waits: bool, most_by
     while len(faults) < most:
         operation = draw.choice(operations)
         phase, action = draw.choice(choices)
-        if (operation, action) in NOT_DRAWN:
+        if (operation, action) in NOT_DRAWN or (phase, action) in left_out:
             continue
         status, code = draw.choice(AFTERWARDS if phase == "reply_head" else REFUSALS)
         replaced = action == "replace"

@@ -13,7 +13,7 @@ from greenlang_async_storage._connection import Connection
 from greenlang_async_storage._requests import RequestEngine
 from greenlang_async_storage._verify import Verifier
 from greenlang_async_storage.testing import Schedule
-from tests.faults import _memory_lives, _simulated
+from tests.faults import _memory_lives, _simulated, replay
 from tests.faults._life import Plan
 from tests.faults._played import Played
 from tests.faults._worlds import memory_plan
@@ -121,3 +121,18 @@ def test_what_is_broken_is_found(monkeypatch: pytest.MonkeyPatch, name: str) -> 
     with pytest.raises(BaseException, match=why):
         _simulated.run_one(again)
     assert len(schedule.entries) <= len(life.schedule.entries)
+
+
+def test_a_failure_can_be_run_again_by_hand(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A seed, or the schedule a failure printed, gives the trace, or what was broken, and the exit code."""
+    assert replay.main(["t0", "7"]) == 0
+    schedule, *trace = capsys.readouterr().out.splitlines()
+    assert trace == _simulated.run_one(_simulated.plan_for(7))
+    assert replay.main(["t1", schedule]) == 0
+    monkeypatch.setattr(Connection, "call", _slot_kept)
+    assert replay.main(["t0", schedule]) == 1
+    assert "in flight" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        replay.main(["t0", "{}"])
