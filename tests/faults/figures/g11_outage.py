@@ -23,7 +23,8 @@ LOAD: Final = 100
 BACK_WITHIN: Final = 5
 GOODPUT: Final = 0.95
 CALL_SECONDS: Final = 5.0
-"""`timeout=` of every call."""
+BURST_SECONDS: Final = 8.0
+"""`timeout=` of the calls made in a steady stream, and of those made at once."""
 SEED: Final = 11
 OUTAGES: Final = {"every connection is reset": "resets", "every request is answered 503": "busy"}
 DATA: Final = b"x" * 1024
@@ -53,7 +54,7 @@ async def _session(store: ServedStore, scale: Scale) -> AsyncIterator[Bucket]:
 async def _burst(store: ServedStore, lake: Bucket, kind: str, what: str) -> Figure:
     await store.counts()
     await store.aim(1.0, seed=SEED, kind=kind)
-    done = await asyncio.gather(*(_call(lake, index) for index in range(CALLS)))
+    done = await asyncio.gather(*(_call(lake, index, BURST_SECONDS) for index in range(CALLS)))
     counts, _ = await store.counts()
     await store.aim(0.0)
     attempts = sum(counts.values())
@@ -100,9 +101,9 @@ async def _begin(lake: Bucket, count: int) -> list[asyncio.Task[bool]]:
     return calls
 
 
-async def _call(lake: Bucket, index: int) -> bool:
+async def _call(lake: Bucket, index: int, seconds: float = CALL_SECONDS) -> bool:
     try:
-        await lake.upload_bytes(f"key-{index}", DATA, timeout=CALL_SECONDS)
+        await lake.upload_bytes(f"key-{index}", DATA, timeout=seconds)
     except S3Error:
         return False
     return True
