@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -17,7 +17,10 @@ from greenlang_async_storage import (
     S3SessionClosedError,
     StorageSession,
     StorageSettings,
+    _listing,
+    fastpath,
 )
+from greenlang_async_storage._info import listed
 
 pytestmark = pytest.mark.asyncio
 
@@ -68,6 +71,27 @@ async def test_more_than_a_thousand_keys(lake: Bucket, observer: Any) -> None:
     await asyncio.to_thread(fill, observer, lake.name, [f"k/{folder}x" for folder in folders])
     assert await keys(lake.list_objects("k/")) == [f"k/{folder}x" for folder in folders]
     assert [prefix async for prefix in lake.list_prefixes("k/")] == [f"k/{folder}" for folder in folders]
+
+
+async def test_the_fast_path_lists_in_columns(
+    lake: Bucket, observer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What servers send needs no dictionary per object; the calls count as compiled."""
+    await asyncio.to_thread(fill, observer, lake.name, ["a", "b/é +%", "c"])
+    pages: list[object] = []
+
+    def watched(contents: Any, cut: int) -> Iterator[ObjectInfo]:
+        pages.append(contents)
+        return listed(contents, cut)
+
+    monkeypatch.setattr(_listing, "listed", watched)
+    before = fastpath.statistics()
+    assert await keys(lake.list_objects()) == ["a", "b/é +%", "c"]
+    after = fastpath.statistics()
+    assert after.operations["ListObjectsV2"] - before.operations.get("ListObjectsV2", 0) == 1
+    assert after.handed_over == before.handed_over
+    [contents] = pages
+    assert not isinstance(contents, Sequence)
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 7, 8, 1000])

@@ -73,9 +73,13 @@ def timestamps(texts: Sequence[str]) -> list[datetime.datetime]:
 
 
 def utc_timestamps(texts: Sequence[str]) -> list[datetime.datetime]:
-    """The same moments in UTC."""
+    """The same moments in UTC; one without a zone is meant so."""
     moments = _usual(texts)
-    return [timestamp(text).astimezone(datetime.UTC) for text in texts] if moments is None else moments
+    return [_in_utc(timestamp(text)) for text in texts] if moments is None else moments
+
+
+def _in_utc(moment: datetime.datetime) -> datetime.datetime:
+    return moment.replace(tzinfo=datetime.UTC) if moment.tzinfo is None else moment.astimezone(datetime.UTC)
 
 
 def _usual(texts: Sequence[str]) -> list[datetime.datetime] | None:
