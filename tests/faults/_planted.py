@@ -21,6 +21,7 @@ from greenlang_async_storage import (
     _download_file,
     _error_map,
     _listing,
+    _local_files,
     _partial_file,
     _presign,
     _requests,
@@ -150,7 +151,7 @@ async def _named_first(attempt: Any, verifier: Any, file: Any, crcs: Any) -> boo
     return await _VERIFIED(attempt, verifier, file, crcs)
 
 
-_PUBLISH = _partial_file.publish
+_PUBLISH = _local_files.publish
 
 
 def _unsynced(*arguments: Any, **options: Any) -> None:

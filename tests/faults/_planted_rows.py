@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 from greenlang_async_storage import (
     S3AccessDeniedError,
-    S3CredentialsError,
     S3Error,
     S3ObjectChangedError,
     _retry,
@@ -111,7 +113,7 @@ async def durable_download(lab: Lab, folder: Path) -> None:
         order.append("fsync")
         sync(descriptor)
 
-    def renamed(*arguments: Path, **options: int) -> None:
+    def renamed(*arguments: Any, **options: Any) -> None:
         order.append("rename")
         replace(*arguments, **options)
 
@@ -125,14 +127,12 @@ async def replaced_before_the_resume(lab: Lab, folder: Path) -> None:
     """What an earlier version left behind is no part of this one, also where the store has no checksum."""
     lab.store.put(BUCKET, "key", transfers.LARGE)
     lab.plan(
-        Fault("GetObject", 1, "reply_body", "reset", at=6 * MIB),
+        Fault("GetObject", 1, "reply_body", "close", at=9 * MIB),
         Fault("GetObject", 2, "unforwarded", "replace", status=403, code="AccessDenied"),
     )
     target, journal = folder / "file", folder / "journal"
-    try:
+    with pytest.raises(S3AccessDeniedError):
         await lab.lake.download_file("key", target, part_size=PART, concurrency=1, resume=journal)
-    except S3AccessDeniedError:
-        assert journal.exists()
     other = transfers.LARGE[::-1]
     lab.store.put(BUCKET, "key", other)
     lab.plan()
@@ -180,12 +180,9 @@ async def source_overwritten(lab: Lab, _: Path) -> None:
     lab.store.put(BUCKET, "from", SMALL)
     lab.faults.hooks["overwrite"] = lambda: lab.store.put(BUCKET, "from", b"another writer's")
     lab.plan(Fault("CopyObject", 1, "unforwarded", "hook", hook="overwrite"))
-    try:
+    with pytest.raises(S3ObjectChangedError):
         await lab.lake.copy("from", "to")
-    except S3ObjectChangedError:
-        assert lab.check.content("to") is None
-    else:
-        raise AssertionError("another object was copied, and nobody told")
+    assert lab.check.content("to") is None
 
 
 async def expired(lab: Lab, _: Path) -> None:
@@ -199,8 +196,5 @@ async def expired(lab: Lab, _: Path) -> None:
 
     lab.plan(Fault("PutObject", 1, "unforwarded", "replace", status=400, code="ExpiredToken"))
     with patch.object(engine, "_refresh", renew):
-        try:
-            await lab.lake.upload_bytes("key", SMALL)
-        except S3CredentialsError as error:
-            raise AssertionError("the credentials were not renewed") from error
+        await lab.lake.upload_bytes("key", SMALL)
     assert (len(renewals), lab.count("PutObject")) == (1, 2)
