@@ -302,7 +302,7 @@ async def _delete_pinned(conn: Connection, source: _Source) -> None:
     except S3PreconditionFailedError as error:
         if error.outcome == "unknown" and not await exists(conn, source.bucket, source.key):
             return  # an attempt whose reply was lost has deleted it
-        raise _replaced(source, "DeleteObject") from error
+        raise _replaced(source, "DeleteObject", error) from error
 
 
 @contextmanager
@@ -313,21 +313,25 @@ def _source_faults(source: _Source) -> Iterator[None]:
     except S3PreconditionFailedError as error:
         if error.operation not in {"CopyObject", "UploadPartCopy"}:
             raise
-        raise _replaced(source, error.operation) from error
+        raise _replaced(source, error.operation, error) from error
     except S3NotFoundError as error:
         if error.code not in {"NoSuchKey", "NoSuchVersion"}:
             raise
-        raise _replaced(source, error.operation) from error
+        raise _replaced(source, error.operation, error) from error
     except S3AccessDeniedError as error:
         error.remedy = _PERMISSIONS
         raise
 
 
-def _replaced(source: _Source, operation: str | None) -> S3ObjectChangedError:
+def _replaced(source: _Source, operation: str | None, refusal: S3Error | None = None) -> S3ObjectChangedError:
     return S3ObjectChangedError(
         "the source of the copy was replaced or deleted meanwhile",
         operation=operation,
         bucket=source.bucket,
         key=source.key,
+        code=None if refusal is None else refusal.code,
+        status=None if refusal is None else refusal.status,
+        request_id=None if refusal is None else refusal.request_id,
+        attempts=0 if refusal is None else refusal.attempts,
         retryable=True,
     )
