@@ -59,8 +59,7 @@ def verify_body(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
     """
     The checksums *headers* state, when they are those of *body*.
 
-    `BadDigest`, `InvalidDigest` or `XAmzContentSHA256Mismatch` when one is not. Content-MD5 and the payload
-    hash of the signature are compared too.
+    `BadDigest` or `InvalidDigest` when one is not. Content-MD5 is compared too.
     """
     stated = given(headers)
     if len(stated) > 1:
@@ -74,6 +73,13 @@ def verify_body(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
             raise Refusal(400, "InvalidDigest", "The Content-MD5 you specified was invalid.")
         if digest != md5(body):
             raise Refusal(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
+    for algorithm, value in stated.items():
+        compare(algorithm, value, value_of(algorithm, body))
+    return stated
+
+
+def verify_signed(headers: Mapping[str, str], body: bytes) -> None:
+    """`XAmzContentSHA256Mismatch` unless the signature's payload hash, where there is one, is *body*'s."""
     signed = headers.get("x-amz-content-sha256", "")
     if len(signed) == _SHA256_HEX and signed != hashlib.sha256(body).hexdigest():
         raise Refusal(
@@ -81,9 +87,6 @@ def verify_body(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
             "XAmzContentSHA256Mismatch",
             "The provided 'x-amz-content-sha256' header does not match what was computed.",
         )
-    for algorithm, value in stated.items():
-        compare(algorithm, value, value_of(algorithm, body))
-    return stated
 
 
 def compare(algorithm: str, stated: str, computed: str) -> None:

@@ -11,6 +11,7 @@ from greenlang_async_storage import StorageSession, StorageSettings
 from greenlang_async_storage.testing._faults._plan import FaultPlan
 from greenlang_async_storage.testing._faults._schedule import Schedule
 from greenlang_async_storage.testing._memory._buckets import HANDLERS
+from greenlang_async_storage.testing._memory._checksums import verify_signed
 from greenlang_async_storage.testing._memory._state import Behaviour, BucketState, Version
 from greenlang_async_storage.testing._memory._store import Store
 from greenlang_async_storage.testing._memory._wire import Call, Refusal, Reply, http_date
@@ -122,6 +123,7 @@ class MemoryS3:
         try:
             _require_fresh(found.query, now)
             store.require_owner(headers)
+            verify_signed(headers, body)
             handler = HANDLERS.get(found.operation)
             if handler is None:
                 text = f"The in-memory store does not know {found.operation}: use MotoServer or MinioServer."

@@ -166,8 +166,13 @@ class MemoryBody:
         if size >= 0:
             return await self._piece(size)
         pieces = []
-        while piece := await self._piece(PIECE):
-            pieces.append(piece)
+        try:
+            while piece := await self._piece(PIECE):
+                pieces.append(piece)
+        except BaseException:
+            # As aiohttp does: nobody else closes the body of an error whose reading was given up.
+            self.close()
+            raise
         return b"".join(pieces)
 
     async def readany(self) -> bytes:
