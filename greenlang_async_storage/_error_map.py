@@ -140,6 +140,11 @@ PREFIXES: Final[tuple[tuple[str, Row], ...]] = (
 )
 _BY_STATUS: Final[Mapping[int, Row]] = {5: CODES["500"], 4: Row(S3InvalidRequestError), 3: CODES["301"]}
 
+_CLIENT_MODULES: Final = (
+    *("aioboto3.", "aiobotocore.", "aiohttp.", "botocore."),
+    f"{__name__.rpartition('.')[0]}.fastpath.",
+)
+
 TYPES: Final[Mapping[tuple[str, str], Row]] = {
     # (top-level package, class name), looked up along the class's MRO: the table imports nothing.
     ("botocore", "ConnectTimeoutError"): Row(S3TimeoutError, retryable=True),
@@ -221,10 +226,12 @@ def to_s3_error(
         return exc
     response = getattr(exc, "response", None)
     if isinstance(response, Mapping) and "Error" in response:
+        _forget_request(exc)
         return _from_response(response, exc, operation=operation, bucket=bucket, key=key, attempts=attempts)
     row = row_for_type(exc)
     if row is None:
         return None
+    _forget_request(exc)
     maybe_applied = row.maybe_applied or _broke_midway(exc)
     text, remedy = f"{type(exc).__name__}: {_text(exc)}", row.remedy
     if (lacking := _no_descriptor(exc)) is not None:
@@ -251,6 +258,43 @@ def _no_descriptor(exc: BaseException) -> int | None:
         wrapped = getattr(under, "kwargs", {}).get("error")
         under = wrapped if isinstance(wrapped, BaseException) else getattr(under, "__cause__", None)
     return None
+
+
+def _forget_request(exc: BaseException) -> None:
+    """
+    Take from *exc*, and from what led to it, the client's frames and fields, which hold the signed request.
+
+    Error reporters show the locals of every frame: of these a session token and a signature. They would also
+    keep the request's body in memory as long as the error.
+    """
+    if not _cut_at_client(exc):
+        return
+    todo, seen = [exc], {id(exc)}
+    while todo:
+        each = todo.pop()
+        if getattr(each, "request", None) is not None:
+            each.request = None  # type: ignore[attr-defined]  # botocore's, just found
+        if isinstance(kwargs := getattr(each, "kwargs", None), dict):
+            kwargs.pop("request", None)
+        for before in (each.__cause__, each.__context__):
+            if before is not None and id(before) not in seen:
+                before.__traceback__ = None  # it was caught inside the client
+                seen.add(id(before))
+                todo.append(before)
+
+
+def _cut_at_client(exc: BaseException) -> bool:
+    """Whether *exc* came out of the client; its traceback ends there then."""
+    last, step = None, exc.__traceback__
+    while step is not None:
+        if str(step.tb_frame.f_globals.get("__name__", "")).startswith(_CLIENT_MODULES):
+            if last is None:
+                exc.__traceback__ = None
+            else:
+                last.tb_next = None
+            return True
+        last, step = step, step.tb_next
+    return False
 
 
 def _broke_midway(exc: BaseException) -> bool:
