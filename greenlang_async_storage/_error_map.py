@@ -89,7 +89,7 @@ CODES: Final[Mapping[str, Row]] = {
     "RequestTimeTooSkewed": Row(S3CredentialsError, remedy=_CLOCK),
     **dict.fromkeys(
         (
-            *("429", "503", "SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "Busy"),
+            *("429", "SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "Busy"),
             *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled"),
             *(
                 "RequestThrottledException",
@@ -102,6 +102,8 @@ CODES: Final[Mapping[str, Row]] = {
         ),
         Row(S3ThrottlingError, retryable=True),
     ),
+    # Without a code of S3's own it may come from a proxy that has lost the reply.
+    "503": Row(S3ThrottlingError, retryable=True, maybe_applied=True),
     **dict.fromkeys(("304", "NotModified", "412", "PreconditionFailed"), Row(S3PreconditionFailedError)),
     "ConditionalRequestConflict": Row(S3PreconditionFailedError, retryable=True, remedy=_LATER),
     **dict.fromkeys(

@@ -166,6 +166,17 @@ async def test_f10_a_store_that_is_busy(lab: Lab, reply: dict[str, Any]) -> None
     assert await lab.lake.download_bytes("key") == LARGE
 
 
+async def test_f10_a_gateways_503_tells_nothing_of_a_write(lab: Lab) -> None:
+    """Without S3's own code a 503 may come from a proxy that lost the reply: our own object is no conflict."""
+    lab.plan(Fault("PutObject", 1, "reply_head", "replace", status=503, body="<html>no upstream</html>"))
+    await lab.lake.upload_bytes("key", SMALL, if_none_match=True)
+    assert lab.check.content("key") == SMALL
+    lab.plan(Fault("PutObject", 0, "reply_head", "replace", status=503, body="<html>no upstream</html>"))
+    with pytest.raises(S3ThrottlingError) as caught:
+        await lab.lake.upload_bytes("other", SMALL)
+    assert (caught.value.outcome, caught.value.attempts) == ("unknown", 3)
+
+
 async def test_f10_a_store_that_stays_busy(lab: Lab) -> None:
     """`S3ThrottlingError` after the configured attempts, and nothing is left open."""
     lab.plan(Fault("UploadPart", 0, "unforwarded", "replace", **SLOW_DOWN))
