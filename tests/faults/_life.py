@@ -64,7 +64,7 @@ REFUSALS: Final = (
     *((429, "TooManyRequests"), (403, "AccessDenied")),
 )
 """Replies of a store that did nothing."""
-AFTERWARDS: Final = ((500, "InternalError"), (504, "GatewayTimeout"), (502, "BadGateway"))
+AFTERWARDS: Final = ((500, "InternalError"), (504, "GatewayTimeout"), (502, "BadGateway"), (503, None))
 """Replies that may come although the store did it. The others are the store's word that it did not."""
 NOT_DRAWN: Final = frozenset({("PutObject", "twice")})
 """A proxy that repeats a conditional put gets 412 for its own echo: a limit docs/reliability.md tells of."""

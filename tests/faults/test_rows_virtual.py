@@ -88,7 +88,7 @@ def test_f08_slow_is_not_stalled() -> None:
 
     async def work(lab: Lab) -> None:
         lab.store.put(BUCKET, "key", DATA)
-        slow = Fault("GetObject", 1, "reply_body", "drip", at=len(DATA) - 100_000, seconds=1 / 2048)
+        slow = Fault("GetObject", 1, "reply_body", "drip", at=len(DATA) - 50_000, seconds=1 / 1100)
         lab.plan(slow)
         assert await lab.lake.download_bytes("key") == DATA
         assert lab.count("GetObject") == 1

@@ -36,7 +36,7 @@ async def measure(scale: Scale) -> list[Figure]:
             holds=not broken and found.schedules == count and took <= seconds,
             seeds=f"{scale.seed} to {scale.seed + found.schedules - 1}",
             notes=(
-                f"{door}: {found.requests:,} requests, {found.faults:,} of them met a fault",
+                f"through the {door}: {found.requests:,} requests, {found.faults:,} of them met a fault",
                 *(f"failed: {text}" for text in found.failures[:5]),
             ),
         )

@@ -42,15 +42,16 @@ async def _before(name: str, wanted: int, scale: Scale) -> Figure:
     finally:
         await asyncio.to_thread(server.stop)
     broken = len(found.failures)
+    path = "fast" if scale.fast_path else "plain"
     return Figure(
         "G3",
         f"random schedules through the proxy before {name} that broke a promise",
         f"0 of {wanted:,}, half by each path",
         f"{broken} of {found.schedules:,} in {took:.0f} s",
         holds=not broken and found.schedules == count,
-        seeds=f"{first} to {first + found.schedules - 1}",
+        seeds=f"{first} to {first + found.schedules - 1} by the {path} path",
         notes=(
-            f"{found.requests:,} requests, {found.faults:,} of them met a fault",
+            f"{found.requests:,} requests by the {path} path, {found.faults:,} of them met a fault",
             *(f"failed: {text}" for text in found.failures[:5]),
         ),
     )
