@@ -7,14 +7,17 @@ from __future__ import annotations
 import asyncio
 import copy
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final
 
 import aiobotocore.credentials as aio_credentials
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from aiobotocore.utils import AioS3RegionRedirectorv2
+from botocore.exceptions import DataNotFoundError
+from botocore.loaders import Loader
 
 from ._collector import collector_paused
 from ._credentials import SharedCredentials
@@ -162,6 +165,34 @@ def _once(
     return look_up_once
 
 
+class _KnownServices:
+    """
+    The services botocore has a model of, one looked up without the others.
+
+    To see that there is S3, botocore's loader walks the folders of all four hundred services, once for
+    each kind of file: a tenth of opening a client.
+    """
+
+    def __init__(self, loader: Loader, list_all: Callable[[str], Iterable[str]], kind: str) -> None:
+        self._loader = loader
+        self._list_all = list_all
+        self._kind = kind
+
+    def __contains__(self, service: str) -> bool:
+        try:
+            return bool(self._loader.list_api_versions(service, self._kind))
+        except DataNotFoundError:
+            return False
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._list_all(self._kind))
+
+
+def _look_up_one_by_one(loader: Any) -> None:
+    if type(loader) is Loader:
+        loader.list_available_services = partial(_KnownServices, loader, loader.list_available_services)
+
+
 def make_session(settings: StorageSettings) -> Any:
     """
     An `aioboto3.Session` for *settings*, or the aiobotocore session itself where aioboto3 is not installed.
@@ -172,6 +203,7 @@ def make_session(settings: StorageSettings) -> Any:
         StorageSettingsError: botocore's own chain names an endpoint that *settings* do not allow.
     """
     core = StorageAioSession(metadata_allowed=settings.allow_link_local_endpoint)
+    _look_up_one_by_one(core.get_component("data_loader"))
     if settings.endpoint is None and (url := core.configured_endpoint()):
         settings.check_foreign_endpoint(url)
     region = settings.region or core.get_config_variable("region") or DEFAULT_REGION

@@ -135,12 +135,15 @@ def _mentions(rules: object) -> bool:
         if isinstance(node, str):
             if "{" in node and any(f"{{{name}" in node for name in _PER_CALL):
                 return True
-        elif isinstance(node, Mapping):
+        # The model is JSON; asking for Mapping takes several times as long, and there are thousands of nodes.
+        elif isinstance(node, dict):
             if node.get("ref") in _PER_CALL:
                 return True
             waiting.extend(node.values())
         elif isinstance(node, list | tuple):
             waiting.extend(node)
+        elif isinstance(node, Mapping):
+            waiting.append(dict(node))
         elif hasattr(node, "conditions"):  # a rule
             waiting.extend(vars(node).values())
     return False

@@ -1,0 +1,67 @@
+"""Opening does no work that only other services, other libraries or later events need."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import NoReturn
+
+import pytest
+from botocore.exceptions import UnknownServiceError
+from botocore.loaders import Loader
+
+from greenlang_async_storage._aws import open_client
+from greenlang_async_storage._aws_session import make_session
+from greenlang_async_storage._settings import StorageSettings
+
+pytestmark = pytest.mark.asyncio
+
+
+def keys_in_code() -> StorageSettings:
+    """Settings that need no credential chain."""
+    return StorageSettings(access_key_id="AKIDEXAMPLE", secret_access_key="not-a-secret", region="eu-west-1")
+
+
+async def test_opening_looks_for_one_service_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folders of botocore's four hundred services are not walked to find that there is S3."""
+
+    def walk(_loader: Loader, type_name: str) -> NoReturn:
+        raise AssertionError(f"walked all folders for {type_name}")
+
+    monkeypatch.setattr(Loader, "list_available_services", walk)
+    async with await open_client(keys_in_code()) as opened:
+        assert opened.region == "eu-west-1"
+
+
+def look_up() -> None:
+    """S3 and a service that does not exist, in a loader of ours."""
+    session = make_session(keys_in_code())
+    loader = getattr(session, "_session", session).get_component("data_loader")
+    with pytest.raises(UnknownServiceError, match=r"no-such-service.*sts"):
+        loader.load_service_model("no-such-service", "service-2")
+    assert "s3" in loader.list_available_services("service-2")
+    assert "s3" in list(loader.list_available_services("service-2"))
+
+
+async def test_an_unknown_service_is_still_botocores_error() -> None:
+    """A service without a model is refused as before, with the names of those there are."""
+    await asyncio.to_thread(look_up)
+
+
+async def test_the_log_is_made_with_its_first_event() -> None:
+    """Importing the package does not import structlog; an event arrives at a stdlib handler all the same."""
+    code = (
+        "import logging, sys; logging.basicConfig(format='%(message)s', stream=sys.stdout)\n"
+        "import greenlang_async_storage\n"
+        "print('structlog' in sys.modules)\n"
+        "from greenlang_async_storage._log import log\n"
+        "log.warning('storage.thing_happened', secret='s', count=1)\n"
+    )
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "False",
+        "storage.thing_happened secret='[redacted]' count=1",
+    ]
