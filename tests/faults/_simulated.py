@@ -55,7 +55,7 @@ class SimulatedWorld:
         """An empty store; call it inside the loop."""
         behaviour = BEHAVIOURS[life.seed % len(BEHAVIOURS)]
         client = SimulatedClient(behaviour, life.schedule.entries, min_part=PART)
-        hooks = ClientHooks(_not_renewable, lambda data, _sha256: data)
+        hooks = ClientHooks(_not_renewable, _payload)
         connection = Connection(client, settings, hooks)  # type: ignore[arg-type]  # it does for a client
         return cls(client, connection, Bucket(connection, "lake"))
 
@@ -89,6 +89,11 @@ class SimulatedWorld:
         )
         left_open = len(self.client.uploads)
         require(left_open <= statistics.possible_orphans + doubled, f"{left_open} uploads left, uncounted")
+
+
+def _payload(data: Any, _sha256: str | None) -> Any:
+    """What is sent, in one piece: a part may be a tuple of buffers."""
+    return b"".join(data) if isinstance(data, tuple) else data
 
 
 async def _not_renewable() -> bool:
