@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import insort
 from collections import deque
 from collections.abc import Callable
@@ -79,6 +80,8 @@ class Parts:
             for number in range(width):
                 work = self._work(reader if number == 0 else None)
                 group.create_task(work, name=f"storage-download-{number}")
+                # Each takes memory first, a millisecond of work: not all of them in one turn of the loop.
+                await asyncio.sleep(0)
 
     async def _work(self, reader: RangeReader | None) -> None:
         """One worker, a part at a time."""
