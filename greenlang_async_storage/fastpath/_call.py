@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiobotocore.credentials import AioCredentials
 from botocore.utils import ensure_boolean
@@ -16,14 +16,17 @@ from greenlang_async_storage.fastpath._endpoint import EndpointCache, Target
 from greenlang_async_storage.fastpath._handlers import Handlers, audit
 from greenlang_async_storage.fastpath._model import OPERATIONS, Operation, operation
 from greenlang_async_storage.fastpath._serializer import Draft, serialize
+from greenlang_async_storage.fastpath._template import Form, Learnt, Template, form_of, settings_of, template
 from greenlang_async_storage.fastpath._wire import Transport
 from greenlang_async_storage.fastpath.transport import HTTPSession
+from greenlang_async_storage.fastpath.transport._message import Message
 
 if TYPE_CHECKING:
     from greenlang_async_storage.fastpath._botocore import ClientParts
 
 _NO_BODY = _body.Outgoing(None, 0, expects=False)
 _LENGTHLESS = frozenset({"GET", "HEAD"})
+MAX_TEMPLATES: Final = 256
 
 
 @dataclass(slots=True, repr=False)
@@ -37,9 +40,23 @@ class Request:
     path: str
     """Path and query as signed."""
     headers: dict[str, str]
+    """Empty where `message` has them."""
     body: _body.Outgoing
     draft: Draft
     invocation_id: str
+    message: Message | None = None
+    """The request as bytes, where a template made it."""
+
+
+class _Signed(NamedTuple):
+    """What came of signing a request, beside its headers."""
+
+    path: str
+    names: list[str]
+    """Of the signed headers, in order."""
+    algorithm: str | None
+    """Of the checksum computed over the body."""
+    features: frozenset[str]
 
 
 class ClientState:
@@ -47,7 +64,7 @@ class ClientState:
 
     __slots__ = (
         "_agent", "_checked", "_endpoints", "_expect_from", "_handlers", "_lookup_cache", "_operations",
-        "_reason", "_session_reason",
+        "_reason", "_session_reason", "_templates",
     )  # fmt: skip
 
     def __init__(self, expect_continue_from: int | None, session_reason: Reason) -> None:
@@ -60,6 +77,7 @@ class ClientState:
         self._lookup_cache: object = None
         self._checked = False
         self._reason: Reason | None = None
+        self._templates: dict[Form, Template | None] = {}
 
     async def request(
         self, client: ClientParts, name: str, parameters: dict[str, Any], following: object
@@ -68,20 +86,67 @@ class ClientState:
         if name not in OPERATIONS:
             raise PassOn(Reason.OPERATION)
         handlers, transport = self._admit(client, name, following)
+        form = form_of(name, parameters, self._expects)
+        keys = await _keys(client)
+        if form is not None and (kept := self._templates.get(form)) is not None:
+            request = self._repeated(client, kept, handlers, transport, parameters, keys)
+            if request is not None:
+                return request
         compiled = self._operations.get(name)
         if compiled is None:
             compiled = operation(client.meta.service_model, client._serializer._serializer, name)
             self._operations[name] = compiled
+        return await self._composed(client, compiled, handlers, transport, parameters, keys, form)
+
+    def _repeated(  # noqa: PLR0917 - one step of `request`
+        self,
+        client: ClientParts,
+        kept: Template,
+        handlers: Handlers,
+        transport: Transport,
+        parameters: dict[str, Any],
+        keys: _signer.Keys,
+    ) -> Request | None:
+        """The request as its template makes it; None where that was made for other circumstances."""
+        if handlers.redirects and kept.draft.bucket in handlers.redirects:
+            return None
         config = client.meta.config
-        draft = serialize(compiled, parameters, config)
+        agent = self._agent.header(client._user_agent_creator, config, kept.features)
+        if not kept.fits(keys, agent, settings_of(config)):
+            return None
+        body = _body.outgoing(parameters["Body"]) if kept.has_body else _NO_BODY
+        if not kept.takes(body):
+            return None
+        invocation = _agent.invocation_id()
+        message = kept.message(parameters, body, invocation)
+        if message is None:
+            return None
+        path = message.target
+        return Request(
+            kept.operation, handlers, transport, kept.target, path, {}, body, kept.draft, invocation, message
+        )
+
+    async def _composed(  # noqa: PLR0917 - one step of `request`
+        self,
+        client: ClientParts,
+        compiled: Operation,
+        handlers: Handlers,
+        transport: Transport,
+        parameters: dict[str, Any],
+        keys: _signer.Keys,
+        form: Form | None,
+    ) -> Request:
+        """The request from its parameters up, and the template of its form."""
+        draft = serialize(compiled, parameters, client.meta.config)
         endpoints = self._endpoints.get(compiled.static_parameters)
         if endpoints is None:
             endpoints = self._endpoints[compiled.static_parameters] = EndpointCache()
         region = handlers.redirects.get(draft.bucket) if handlers.redirects else None
         target = await endpoints.target(client, compiled.model, draft.bucket, region, draft.parameters)
         body = _outgoing(compiled, draft)
+        headers = draft.headers
         try:
-            path, headers = await self._signed(client, compiled, draft, target, body)
+            signed = await self._signed(client, compiled, draft, target, body, keys)
         except BaseException:
             body.rewind()
             raise
@@ -89,7 +154,24 @@ class ClientState:
         headers["amz-sdk-invocation-id"] = invocation
         headers["amz-sdk-request"] = "attempt=1"
         headers["accept-encoding"] = "identity"
-        return Request(compiled, handlers, transport, target, path, headers, body, draft, invocation)
+        if form is not None and region is None and Template.takes(body):
+            settings = settings_of(client.meta.config)
+            has_body = body.content is not None
+            self._learn(
+                form,
+                Learnt(compiled, draft, target, headers, signed.names, keys, has_body, signed.algorithm,
+                       signed.features, settings),
+            )  # fmt: skip
+        return Request(compiled, handlers, transport, target, signed.path, headers, body, draft, invocation)
+
+    def _learn(self, form: Form, learnt: Learnt) -> None:
+        """Keep what is alike in requests of *form*, or that nothing can be kept of them."""
+        known = self._templates
+        if form in known and known[form] is None:
+            return
+        if len(known) >= MAX_TEMPLATES:
+            known.clear()
+        known[form] = template(form, learnt)
 
     def _admit(self, client: ClientParts, name: str, following: object) -> tuple[Handlers, Transport]:
         """Every condition that does not depend on the parameters."""
@@ -121,10 +203,16 @@ class ClientState:
             raise PassOn(Reason.RATE_LIMITED)
         return handlers, session
 
-    async def _signed(
-        self, client: ClientParts, compiled: Operation, draft: Draft, target: Target, body: _body.Outgoing
-    ) -> tuple[str, dict[str, str]]:
-        """Path and headers: checksum, identity, expectation, signature, length."""
+    async def _signed(  # noqa: PLR0917 - one step of `request`
+        self,
+        client: ClientParts,
+        compiled: Operation,
+        draft: Draft,
+        target: Target,
+        body: _body.Outgoing,
+        keys: _signer.Keys,
+    ) -> _Signed:
+        """Complete the headers of *draft*: checksum, identity, expectation, signature, length."""
         config = client.meta.config
         headers = draft.headers
         given = _checksums.given(headers)
@@ -141,9 +229,8 @@ class ClientState:
                 checksum_header = f"x-amz-checksum-{algorithm}"
                 headers[checksum_header] = await _checksum(algorithm, body)
         headers["host"] = target.host
-        headers["user-agent"] = self._agent.header(
-            client._user_agent_creator, config, _checksums.features(algorithm, given)
-        )
+        features = _checksums.features(algorithm, given)
+        headers["user-agent"] = self._agent.header(client._user_agent_creator, config, features)
         if body.expects and self._expects(body.length):
             headers["expect"] = "100-continue"
         trace = _agent.trace_id()
@@ -162,20 +249,12 @@ class ClientState:
         else:
             payload = _signer.UNSIGNED
         path = target.bucket_path if draft.key is None else f"{target.key_prefix}/{draft.key}"
-        keys = await _keys(client)
-        _signer.sign(
-            compiled.method,
-            path,
-            draft.query,
-            headers,
-            payload_hash=payload,
-            keys=keys,
-            region=target.region,
-            service=target.service,
+        names = _signer.sign(
+            compiled.method, path, draft.query, headers, payload_hash=payload, keys=keys, target=target
         )
         if compiled.method not in _LENGTHLESS and not trailer:
             headers["content-length"] = str(body.length)
-        return (f"{path}?{draft.query}" if draft.query else path), headers
+        return _Signed(f"{path}?{draft.query}" if draft.query else path, names, algorithm, features)
 
     def _expects(self, length: int) -> bool:
         if self._expect_from is not None:

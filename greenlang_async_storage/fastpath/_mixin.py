@@ -24,6 +24,7 @@ from greenlang_async_storage.fastpath._statistics import COUNTERS
 from greenlang_async_storage.fastpath._stream import streamed_body
 from greenlang_async_storage.fastpath._wire import WireResponse
 from greenlang_async_storage.fastpath.transport import HTTPSession
+from greenlang_async_storage.fastpath.transport._message import Message, message
 from greenlang_async_storage.fastpath.transport._raw import RawResponse
 
 if TYPE_CHECKING:
@@ -102,23 +103,18 @@ def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
 async def _exchange(client: FastPathMixin, request: Request) -> dict[str, Any] | _retry.FirstAnswer:
     """The result of the call when its first answer settles it; else that answer, for botocore."""
     operation = request.operation
-    answer = _retry.FirstAnswer(operation.name, request.invocation_id)
     try:
-        wire = await request.transport.exchange(
-            request.target.origin,
-            operation.method,
-            request.path,
-            list(request.headers.items()),
-            request.body.content,
-            content_length=request.body.length if request.body.is_file else None,
-        )
+        sent = request.message or _message(request)
+        wire = await request.transport.deliver(request.target.origin, sent)
     except Exception as error:  # noqa: BLE001 - botocore decides what each of them means
-        answer.error = error
-        return answer
+        return _failed(request, error)
     try:
         headers = read_fields(wire)
         if operation.streams and 200 <= wire.status < 300:
-            return await _streamed(request, answer, wire, headers)
+            answer = _streamed(request, wire, headers)
+            if type(answer) is dict and not _settled_at_once(request, answer):
+                await _settled(request, answer)
+            return answer
         body = await read_document(wire, headers, operation.name)
     except HTTPClientError as error:
         wire.close()
@@ -126,61 +122,71 @@ async def _exchange(client: FastPathMixin, request: Request) -> dict[str, Any] |
             # aiobotocore reads the text of a refused GetObject after its retry rules; so its failure is
             # final.
             raise
-        answer.error = error
-        return answer
+        return _failed(request, error)
     except BaseException:
         wire.close()
         raise
-    return await _read(client, request, answer, status=wire.status, headers=headers, body=body)
-
-
-async def _streamed(
-    request: Request, answer: _retry.FirstAnswer, wire: WireResponse, headers: dict[str, str]
-) -> dict[str, Any] | _retry.FirstAnswer:
-    operation = request.operation
-    url = f"{request.target.url}{request.path}"
-    reply = RawResponse(wire, url, operation.method)
-    try:
-        parsed = operation.reply.head(wire.status, headers)
-    except Exception:  # noqa: BLE001 - botocore meets the same reply and raises its own
-        answer.response = _retry.received(url, wire.status, headers, b"", reply)
-        return answer
-    algorithm = response_algorithm(operation, request.draft.parameters, headers)
-    if algorithm is not None:
-        parsed["ResponseMetadata"]["ChecksumAlgorithm"] = algorithm
-    expected = None if algorithm is None else headers[f"x-amz-checksum-{algorithm}"]
-    parsed["Body"] = streamed_body(reply, wire, headers.get("content-length"), algorithm, expected)
-    await _succeeded(request, parsed)
+    parsed = None
+    if 200 <= wire.status < 300:
+        if len(body) < LARGE_DOCUMENT:
+            parsed = _parsed(request, wire.status, headers, body)
+        else:
+            parsed = await asyncio.to_thread(_parsed, request, wire.status, headers, body)
+    if parsed is None:
+        return await _refused(client, request, wire.status, headers, body)
+    if not _settled_at_once(request, parsed):
+        await _settled(request, parsed)
     return parsed
 
 
-async def _read(
-    client: FastPathMixin,
-    request: Request,
-    answer: _retry.FirstAnswer,
-    *,
-    status: int,
-    headers: dict[str, str],
-    body: bytes,
+def _message(request: Request) -> Message:
+    body = request.body
+    length = body.length if body.is_file else None
+    headers = list(request.headers.items())
+    return message(request.operation.method, request.path, headers, body.content, length)
+
+
+def _failed(request: Request, error: Exception) -> _retry.FirstAnswer:
+    return _retry.FirstAnswer(request.operation.name, request.invocation_id, error=error)
+
+
+def _answered(
+    request: Request, status: int, headers: dict[str, str], body: bytes, raw: RawResponse | None = None
+) -> _retry.FirstAnswer:
+    response = _retry.received(f"{request.target.url}{request.path}", status, headers, body, raw)
+    return _retry.FirstAnswer(request.operation.name, request.invocation_id, response)
+
+
+def _streamed(
+    request: Request, wire: WireResponse, headers: dict[str, str]
 ) -> dict[str, Any] | _retry.FirstAnswer:
     operation = request.operation
-    parsed = None
-    if 200 <= status < 300:
-        if len(body) < LARGE_DOCUMENT:
-            parsed = _parsed(request, status, headers, body)
-        else:
-            parsed = await asyncio.to_thread(_parsed, request, status, headers, body)
-    if parsed is not None:
-        await _succeeded(request, parsed)
-        return parsed
+    reply = RawResponse(wire, f"{request.target.url}{request.path}", operation.method)
+    try:
+        parsed = operation.reply.head(wire.status, headers)
+    except Exception:  # noqa: BLE001 - botocore meets the same reply and raises its own
+        return _answered(request, wire.status, headers, b"", reply)
+    algorithm = response_algorithm(operation, request.draft.parameters, headers)
+    expected = None
+    if algorithm is not None:
+        parsed["ResponseMetadata"]["ChecksumAlgorithm"] = algorithm
+        expected = headers[f"x-amz-checksum-{algorithm}"]
+    parsed["Body"] = streamed_body(reply, wire, headers.get("content-length"), algorithm, expected)
+    return parsed
+
+
+async def _refused(
+    client: FastPathMixin, request: Request, status: int, headers: dict[str, str], body: bytes
+) -> _retry.FirstAnswer:
+    """The answer for botocore, unless it is plainly a refusal, which is raised."""
+    operation = request.operation
     body = safe_for_botocore(body)
     refusal = await plain_refusal(client, operation, status, headers, body)
     if refusal is not None:
-        await _settled(request, refusal)
+        await _note(request, refusal)
         error = client.exceptions.from_code(refusal["Error"]["Code"])
         raise error(refusal, operation.name)
-    answer.response = _retry.received(f"{request.target.url}{request.path}", status, headers, body, None)
-    return answer
+    return _answered(request, status, headers, body)
 
 
 def _parsed(request: Request, status: int, headers: dict[str, str], body: bytes) -> dict[str, Any] | None:
@@ -193,14 +199,29 @@ def _parsed(request: Request, status: int, headers: dict[str, str], body: bytes)
     return parsed
 
 
-async def _succeeded(request: Request, parsed: dict[str, Any]) -> None:
+def _settled_at_once(request: Request, parsed: dict[str, Any]) -> bool:
+    """As `_settled`, where nothing has to be awaited; whether that was so."""
     handlers = request.handlers
-    await _settled(request, parsed)
+    added = handlers.settled_metadata
+    if added is None or handlers.limiter is not None:
+        return False
+    metadata = parsed["ResponseMetadata"]
+    if added:
+        metadata.update(added)
+    metadata["RetryAttempts"] = 0
     if handlers.release_quota is not None:
         handlers.release_quota(context={}, http_response=_retry.SUCCEEDED)
+    return True
 
 
 async def _settled(request: Request, parsed: dict[str, Any]) -> None:
+    """Note a first answer that is the result, as botocore's handlers would."""
+    await _note(request, parsed)
+    if request.handlers.release_quota is not None:
+        request.handlers.release_quota(context={}, http_response=_retry.SUCCEEDED)
+
+
+async def _note(request: Request, parsed: dict[str, Any]) -> None:
     """What botocore's retry handlers note of a first answer that is not retried."""
     handlers = request.handlers
     metadata = parsed["ResponseMetadata"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from greenlang_async_storage.fastpath._columns import Columns
@@ -14,6 +14,7 @@ from greenlang_async_storage.fastpath._xml import parse_document
 
 Headers = dict[str, str]
 _Conversion = Callable[[str], Any]
+_MAX_PLANS = 256
 
 # What botocore's handlers decode when they, and not the user, asked for encoded keys.
 _DECODED: Mapping[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {
@@ -28,6 +29,15 @@ _DECODED: Mapping[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {
 }
 
 
+class _Plan(NamedTuple):
+    """What becomes of the headers of a reply; stores send the same ones with every reply of a kind."""
+
+    members: list[tuple[str, str, _Conversion]]
+    """Header, member of the result, conversion."""
+    collected: list[tuple[str, str]]
+    """Header of user metadata, and its name there."""
+
+
 class ReplyParser:
     """
     The parser of one operation's successful replies, compiled from its output shape.
@@ -36,12 +46,22 @@ class ReplyParser:
     and the XML reader raise); such a reply is botocore's to judge.
     """
 
-    __slots__ = ("_collecting", "_decoded", "_headers", "_is_bytes", "_payload", "_prefix", "_reader")
+    __slots__ = (
+        "_collecting",
+        "_decoded",
+        "_headers",
+        "_is_bytes",
+        "_payload",
+        "_plans",
+        "_prefix",
+        "_reader",
+    )
 
     def __init__(self, model: Any) -> None:
         shape = model.output_shape
         self._headers: dict[str, tuple[str, _Conversion]] = {}
         self._collecting = self._prefix = ""
+        self._plans: dict[tuple[str, ...], _Plan] = {}
         self._payload: str | None = shape.serialization.get("payload")
         self._is_bytes = bool(model.has_streaming_output)
         self._decoded = _DECODED.get(model.name)
@@ -71,19 +91,27 @@ class ReplyParser:
             metadata["HostId"] = headers.get("x-amz-id-2", "")
         metadata["HTTPStatusCode"] = status
         metadata["HTTPHeaders"] = headers
-        members, prefix = self._headers, self._prefix
-        collected: dict[str, str] = {}
-        for name, value in headers.items():
-            if name in members:
-                member, convert = members[name]
-                parsed[member] = convert(value)
-            elif prefix and name.startswith(prefix):
-                collected[name[len(prefix) :]] = value
-        if prefix:
-            parsed[self._collecting] = collected
+        names = tuple(headers)
+        plan = self._plans.get(names) or self._plan(names)
+        for name, member, convert in plan.members:
+            parsed[member] = convert(headers[name])
+        if self._prefix:
+            parsed[self._collecting] = {short: headers[name] for name, short in plan.collected}
         if "Expires" in parsed:
             parsed["ExpiresString"] = headers["expires"]
         return parsed
+
+    def _plan(self, names: tuple[str, ...]) -> _Plan:
+        """What to do with headers of these *names*."""
+        known, prefix = self._headers, self._prefix
+        plan = _Plan(
+            [(name, *known[name]) for name in names if name in known],
+            [(name, name[len(prefix) :]) for name in names if prefix and name not in known
+             and name.startswith(prefix)],
+        )  # fmt: skip
+        if len(self._plans) < _MAX_PLANS:
+            self._plans[names] = plan
+        return plan
 
     def body(self, status: int, body: bytes, parsed: dict[str, Any], *, decode_keys: bool) -> None:
         """Add to *parsed* the members that come in the body of a reply that is not handed out as a stream."""

@@ -63,13 +63,13 @@ def serialize(operation: Operation, parameters: dict[str, Any], config: Any) -> 
         if place is _HEADER:
             text = member.convert(value)
             if text is not None:
-                headers[member.name] = _visible(text)
+                headers[member.name] = visible(text)
         elif place is _PATH:
             text = member.convert(value) or ""
             if name == "Bucket":
                 bucket = text
             else:
-                key = text if _UNQUOTED_KEY.fullmatch(text) else _quoted(text, _KEY_SAFE)
+                key = quoted_key(text)
         elif place is _QUERY:
             text = member.convert(value) or ""
             query.append(f"{member.name}={text if _UNQUOTED.fullmatch(text) else _quoted(text, _QUERY_SAFE)}")
@@ -133,7 +133,7 @@ def _add_metadata(prefix: str, metadata: Any, headers: dict[str, str]) -> None:
         # Two names that differ in case only become one header with two values in botocore's signature.
         if full in headers or _HEADER_NAME.fullmatch(name) is None:
             raise PassOn(Reason.TEXT)
-        headers[full] = _visible(value)
+        headers[full] = visible(value)
 
 
 def _body(operation: Operation, place: Place, value: Any) -> Any:
@@ -150,10 +150,16 @@ def _body(operation: Operation, place: Place, value: Any) -> Any:
     return body
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """*text* when it is a plain header value; PassOn when not."""
     if _PLAIN_VALUE.fullmatch(text) is None or "  " in text:
         raise PassOn(Reason.TEXT)
     return text
+
+
+def quoted_key(key: str) -> str:
+    """*key*, percent-encoded for the path. PassOn for lone surrogates."""
+    return key if _UNQUOTED_KEY.fullmatch(key) else _quoted(key, _KEY_SAFE)
 
 
 def _quoted(text: str, safe: str) -> str:

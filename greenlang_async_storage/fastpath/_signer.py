@@ -15,9 +15,12 @@ from typing import NamedTuple
 
 import botocore.auth
 
+from greenlang_async_storage.fastpath._endpoint import Target
+
 EMPTY_SHA256 = sha256(b"").hexdigest()
 UNSIGNED = botocore.auth.UNSIGNED_PAYLOAD
 UNSIGNED_TRAILER = botocore.auth.STREAMING_UNSIGNED_PAYLOAD_TRAILER
+ALGORITHM = "AWS4-HMAC-SHA256"
 _UNSIGNED_HEADERS = frozenset(botocore.auth.SIGNED_HEADERS_BLACKLIST)
 _MAX_KEYS = 16
 _BLOCK = 64
@@ -53,7 +56,7 @@ class _Clock:
         return self._text
 
 
-class _Keyed:
+class Keyed:
     """
     HMAC-SHA-256 with its key already taken in (RFC 2104): two copies of a hash instead of a new HMAC.
 
@@ -68,6 +71,7 @@ class _Keyed:
         self._outer = sha256(padded.translate(_OUTER_PAD))
 
     def hexdigest(self, text: bytes) -> str:
+        """The HMAC of *text* in hexadecimal."""
         inner = self._inner.copy()
         inner.update(text)
         outer = self._outer.copy()
@@ -76,20 +80,26 @@ class _Keyed:
 
 
 clock = _Clock()
-_signing_keys: dict[tuple[str, str, str, str], _Keyed] = {}
+_signing_keys: dict[tuple[str, str, str, str], Keyed] = {}
 
 
-def _signing_key(secret: str, day: str, region: str, service: str) -> _Keyed:
-    found = _signing_keys.get((secret, day, region, service))
+def signing_key(secret: str, day: str, target: Target) -> Keyed:
+    """The key of *day* (YYYYMMDD) for the region and service of *target*."""
+    found = _signing_keys.get((secret, day, target.region, target.service))
     if found is None:
         key = f"AWS4{secret}".encode()
-        for part in (day, region, service, "aws4_request"):
+        for part in (day, target.region, target.service, "aws4_request"):
             key = hmac.digest(key, part.encode(), "sha256")
-        found = _Keyed(key)
+        found = Keyed(key)
         if len(_signing_keys) >= _MAX_KEYS:
             _signing_keys.clear()
-        _signing_keys[secret, day, region, service] = found
+        _signing_keys[secret, day, target.region, target.service] = found
     return found
+
+
+def scope(day: str, target: Target) -> str:
+    """The credential scope."""
+    return f"{day}/{target.region}/{target.service}/aws4_request"
 
 
 def sign(
@@ -100,13 +110,12 @@ def sign(
     *,
     payload_hash: str,
     keys: Keys,
-    region: str,
-    service: str,
-) -> None:
+    target: Target,
+) -> list[str]:
     """
     Add date, token, payload hash and `authorization` to *headers*: lower-case names, `host` among them.
 
-    *path* and *query* are as they are sent, already percent-encoded.
+    The names of the signed ones, in order. *path* and *query* are as they are sent, already percent-encoded.
     """
     stamp = clock.now()
     headers["x-amz-date"] = stamp
@@ -115,25 +124,26 @@ def sign(
         headers["x-amz-security-token"] = keys.token
     names = sorted(headers.keys() - _UNSIGNED_HEADERS)
     signed = ";".join(names)
-    canonical_headers = "".join([f"{name}:{_trimmed(headers[name])}\n" for name in names])
-    canonical_query = _canonical_query(query) if query else ""
-    request = f"{method}\n{path}\n{canonical_query}\n{canonical_headers}\n{signed}\n{payload_hash}"
+    canonical_headers = "".join([f"{name}:{trimmed(headers[name])}\n" for name in names])
+    request = f"{method}\n{path}\n{canonical_query(query)}\n{canonical_headers}\n{signed}\n{payload_hash}"
     day = stamp[:8]
-    scope = f"{day}/{region}/{service}/aws4_request"
-    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
-    key = _signing_key(keys.secret_key, day, region, service)
-    signature = key.hexdigest(text.encode())
-    who = f"{keys.access_key}/{scope}"
-    headers["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={who}, SignedHeaders={signed}, Signature={signature}"
-    )
+    within = scope(day, target)
+    text = f"{ALGORITHM}\n{stamp}\n{within}\n{sha256(request.encode()).hexdigest()}"
+    signature = signing_key(keys.secret_key, day, target).hexdigest(text.encode())
+    who = f"{keys.access_key}/{within}"
+    headers["authorization"] = f"{ALGORITHM} Credential={who}, SignedHeaders={signed}, Signature={signature}"
+    return names
 
 
-def _trimmed(value: str) -> str:
+def trimmed(value: str) -> str:
+    """A header value as it is signed."""
     return " ".join(value.split()) if " " in value else value
 
 
-def _canonical_query(query: str) -> str:
+def canonical_query(query: str) -> str:
+    """A percent-encoded query as it is signed: sorted."""
+    if not query:
+        return ""
     pairs = [pair.partition("=") for pair in query.split("&")]
     pairs.sort(key=lambda pair: (pair[0], pair[2]))
     return "&".join([f"{name}={value}" for name, _, value in pairs])

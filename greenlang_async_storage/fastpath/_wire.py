@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import IO, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from greenlang_async_storage.fastpath.transport._message import Message
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 RequestBody: TypeAlias = Buffer | IO[bytes] | None
@@ -66,21 +69,10 @@ class WireResponse(Protocol):
 class Transport(Protocol):
     """One exchange at a time per connection; every exit, a cancel included, gives the slot back."""
 
-    async def exchange(
-        self,
-        origin: Origin,
-        method: str,
-        target: str,
-        headers: list[tuple[str, str]],
-        body: RequestBody = None,
-        *,
-        content_length: int | None = None,
-    ) -> WireResponse:
+    async def deliver(self, origin: Origin, request: Message) -> WireResponse:
         """
-        The response to one request, as soon as its head has arrived.
+        The response to *request*, as soon as its head has arrived.
 
-        *target* is the path and query exactly as signed. *headers* are sent as given (Host, Content-Length
-        and Expect included when wanted); *content_length* tells how many bytes of a file object to send.
         Errors are the botocore classes aiobotocore's own session raises.
         """
         ...

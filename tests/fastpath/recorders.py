@@ -17,8 +17,10 @@ from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.config import AioConfig
 
 from greenlang_async_storage import fastpath
-from greenlang_async_storage.fastpath._wire import Origin, RequestBody, decoded
+from greenlang_async_storage.fastpath._wire import Origin, decoded
+from greenlang_async_storage.fastpath.transport._message import Message
 from greenlang_async_storage.fastpath.transport._raw import RawResponse
+from greenlang_async_storage.fastpath.transport._upload import ANY, Upload
 
 VOLATILE = frozenset({"user-agent", "amz-sdk-invocation-id"})
 
@@ -119,16 +121,11 @@ class RecordingSession:
             await response.content
         return response
 
-    async def exchange(
-        self,
-        origin: Origin,
-        method: str,
-        target: str,
-        headers: list[tuple[str, str]],
-        body: RequestBody = None,
-        *,
-        content_length: int | None = None,
-    ) -> CannedWire:
+    async def deliver(self, origin: Origin, request: Message) -> CannedWire:
+        first, *lines = request.head.decode().removesuffix("\r\n\r\n").split("\r\n")
+        method, target, _ = first.split(" ")
+        assert (method, target) == (request.method, request.target)
+        headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
         names = [name for name, _ in headers]
         assert len(set(names)) == len(names)
         fields = {name.lower(): value for name, value in headers}
@@ -137,17 +134,9 @@ class RecordingSession:
         url = f"{origin.scheme}://{host}{target}"
         assert urlsplit(url).hostname == origin.host
         assert origin.port == (urlsplit(url).port or {"http": 80, "https": 443}[origin.scheme])
-        data = (
-            b""
-            if body is None
-            else bytes(body)
-            if isinstance(body, bytes | bytearray | memoryview)
-            else body.read()
-        )
+        data = await _uploaded(request.upload, framed="transfer-encoding" in fields)
         if "content-length" in fields:
             assert int(fields["content-length"]) == len(data)
-        if content_length is not None:
-            assert content_length == len(data)
         self._record(method, url, fields, data)
         wire = CannedWire(self._next())
         self.wires.append(wire)
@@ -169,6 +158,26 @@ async def _drained(body: Any) -> bytes:
         return bytes(body)
     data = body.read()
     return bytes(await data if asyncio.iscoroutine(data) else data)
+
+
+async def _uploaded(upload: Upload, *, framed: bool) -> bytes:
+    """The body as the layer above gave it: without the chunks of the transfer."""
+    if upload.source is None:
+        data = b"" if upload.view is None else bytes(upload.view)
+        if not framed:
+            return data
+        pieces = []
+        while data:
+            size, _, data = data.partition(b"\r\n")
+            pieces.append(data[: int(size, 16)])
+            data = data[int(size, 16) + 2 :]
+        return b"".join(pieces)
+    pieces = []
+    left = ANY if upload.length is None else upload.length
+    while left and (piece := await upload.source.piece(left)):
+        pieces.append(bytes(piece))
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def _text(value: Any) -> str:

@@ -109,11 +109,11 @@ async def test_documents_without_end(pair: Twins, operation: str, announced: str
         return
     wire = _Endless(Reply(status, [] if announced is None else [("content-length", announced)]))
 
-    async def exchange(*_: Any, **__: Any) -> CannedWire:
+    async def deliver(*_: Any, **__: Any) -> CannedWire:
         pair.fast_session.wires.append(wire)
         return wire
 
-    pair.fast_session.exchange = exchange  # type: ignore[method-assign]
+    pair.fast_session.deliver = deliver  # type: ignore[method-assign]
     with pytest.raises(ResponseParserError, match=str(MAX_REPLY_BYTES)):
         await getattr(pair.fast, _METHODS[operation])(**_CALLS[operation])
     assert wire.closed
@@ -128,10 +128,10 @@ async def test_headers_that_are_no_utf8(pair: Twins) -> None:
     wire = CannedWire(Reply())
     wire.headers = [(b"etag", b"\xff")]
 
-    async def exchange(*_: Any, **__: Any) -> CannedWire:
+    async def deliver(*_: Any, **__: Any) -> CannedWire:
         return wire
 
-    pair.fast_session.exchange = exchange  # type: ignore[method-assign]
+    pair.fast_session.deliver = deliver  # type: ignore[method-assign]
     with pytest.raises(HTTPClientError):
         await pair.fast.head_object(Bucket="b", Key="k")
     assert wire.closed

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from aiobotocore.awsrequest import AioAWSResponse
@@ -24,19 +24,18 @@ from greenlang_async_storage.fastpath.transport._errors import (
     to_botocore,
     url_of,
 )
-from greenlang_async_storage.fastpath.transport._head import encode_head, find_header
+from greenlang_async_storage.fastpath.transport._head import find_header
+from greenlang_async_storage.fastpath.transport._message import Message, message
 from greenlang_async_storage.fastpath.transport._pool import Pool, PoolStatistics
 from greenlang_async_storage.fastpath.transport._proxy import ProxySession
 from greenlang_async_storage.fastpath.transport._raw import RawResponse
 from greenlang_async_storage.fastpath.transport._response import Response
 from greenlang_async_storage.fastpath.transport._sending import NEVER
 from greenlang_async_storage.fastpath.transport._tls import TLSContexts
-from greenlang_async_storage.fastpath.transport._upload import NOTHING, Upload, plan, send
+from greenlang_async_storage.fastpath.transport._upload import send
 
 KEEPALIVE: Final = 12.0
 """Seconds an idle connection is kept, aiobotocore's default: AWS closes after 20."""
-_SAFE: Final = frozenset({"GET", "HEAD"})
-_REPEATABLE: Final = frozenset({"PUT", "DELETE", "OPTIONS"})
 _ORIGINS: Final = 1024
 
 
@@ -160,36 +159,56 @@ class HTTPSession:
         content_length: int | None = None,
     ) -> Response:
         """
-        As `Transport.exchange`.
+        The response to one request, as soon as its head has arrived.
 
+        *target* is the path and query exactly as signed. *headers* are sent as given (Host, Content-Length
+        and Expect included when wanted); *content_length* tells how many bytes of a file object to send.
         Raises botocore's exceptions (see `_errors`), ValueError for a head that cannot be sent as given.
         A buffer must not be changed before this returns.
         """
         if origin.scheme in self._proxied_schemes:
             raise ValueError(f"a proxy is configured for {origin.scheme}: use send()")
-        message = _message(method, target, headers, body, content_length)
+        return await self.deliver(origin, message(method, target, headers, body, content_length))
+
+    async def deliver(self, origin: Origin, request: Message) -> Response:
+        """As `Transport.deliver`; no proxy may be configured for the scheme."""
         self._bind()
         try:
-            return await self._exchange(origin, message)
+            return await self._deliver(origin, request)
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            raise to_botocore(error, url_of(origin, target)) from error
+            raise to_botocore(error, url_of(origin, request.target)) from error
 
-    async def _exchange(self, origin: Origin, message: _Message) -> Response:
+    async def _deliver(self, origin: Origin, request: Message) -> Response:
         connection = self._pool.take(origin) or await self._pool.acquire(origin)
-        if connection.requests and not message.repeatable and connection.has_news():
+        if connection.requests and not request.repeatable and connection.has_news():
             connection = await self._instead_of(connection)
+        upload = request.upload
         try:
-            return await _attempt(connection, message)
+            if upload.source is not None:
+                return await _attempt(connection, request)
+            # `_attempt`, without a coroutine of its own for what nearly every request is.
+            reply = connection.begin(
+                request.head,
+                upload.view,
+                request.target,
+                answers_head=request.method == "HEAD",
+                expect=request.expect,
+            )
+            try:
+                return await reply
+            except BaseException:
+                connection.cancel(reply)
+                raise
         except ConnectionLostError:
             if connection.requests < 2 or connection.got_bytes:
                 raise
             # It did not leave whole, or may be applied twice.
-            if not (connection.sent_partly or message.repeatable) or not message.upload.again():
+            if not (connection.sent_partly or request.repeatable) or not upload.again():
                 raise
         self._pool.replaced += 1
-        return await _attempt(await self._pool.acquire(origin, fresh=True), message)
+        return await _attempt(await self._pool.acquire(origin, fresh=True), request)
 
     def _bind(self) -> None:
         loop = asyncio.get_running_loop()
@@ -221,8 +240,7 @@ class HTTPSession:
         try:
             origin, target, host = self._split(url)
             headers = _wire_headers(request.headers, host)
-            message = _message(request.method, target, headers, request.body, None)
-            wire = await self._exchange(origin, message)
+            wire = await self._deliver(origin, message(request.method, target, headers, request.body, None))
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -275,14 +293,14 @@ def _first(*values: float | None) -> float:
     return next((value for value in values if value is not None), NEVER)
 
 
-async def _attempt(connection: Connection, message: _Message) -> Response:
-    upload = message.upload
+async def _attempt(connection: Connection, request: Message) -> Response:
+    upload = request.upload
     reply = connection.begin(
-        message.head,
+        request.head,
         upload.view,
-        message.target,
-        answers_head=message.method == "HEAD",
-        expect=message.expect,
+        request.target,
+        answers_head=request.method == "HEAD",
+        expect=request.expect,
         streamed=upload.source is not None,
     )
     try:
@@ -292,51 +310,6 @@ async def _attempt(connection: Connection, message: _Message) -> Response:
     except BaseException:
         connection.cancel(reply)
         raise
-
-
-class _Message(NamedTuple):
-    """One request, ready to be sent, perhaps twice."""
-
-    method: str
-    target: str
-    head: bytes
-    upload: Upload
-    expect: bool
-    repeatable: bool
-
-
-def _message(
-    method: str, target: str, headers: list[tuple[str, str]], body: Any, content_length: int | None
-) -> _Message:
-    head = encode_head(method, target, headers)
-    if body is None and method in _SAFE:
-        return _Message(method, target, head, NOTHING, expect=False, repeatable=True)
-    fields = {name.lower(): value for name, value in headers}
-    repeatable = method in _SAFE or _repeatable(method, fields)
-    if body is None:
-        return _Message(method, target, head, NOTHING, expect=False, repeatable=repeatable)
-    expect = "expect" in fields and fields["expect"].lower() == "100-continue"
-    return _Message(method, target, head, _plan(body, fields, content_length), expect, repeatable)
-
-
-def _repeatable(method: str, fields: Mapping[str, str]) -> bool:
-    """
-    Whether doing a request twice is doing it once, and tells the same story (RFC 9110, section 9.2.2).
-
-    A conditional write that was applied fails its own condition the second time, which only the layer above
-    can tell from a real conflict.
-    """
-    return method in _REPEATABLE and "if-match" not in fields and "if-none-match" not in fields
-
-
-def _plan(body: Any, fields: Mapping[str, str], content_length: int | None) -> Upload:
-    told = fields.get("content-length")
-    chunked = fields.get("transfer-encoding", "").lower() == "chunked"
-    if told is not None:
-        if chunked or (content_length is not None and int(told) != content_length):
-            raise ValueError(f"Content-Length: {told} contradicts the body, or Transfer-Encoding: remove one")
-        content_length = int(told)
-    return plan(body, content_length, chunked=chunked)
 
 
 def _wire_headers(given: Mapping[str, str | bytes], host: str) -> list[tuple[str, str]]:
