@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -37,6 +38,8 @@ CALLERS: Final = 48
 WARM_UP: Final = 0.2
 """Share of the run that does not count: until caches, threads and connections are there."""
 INTERVAL: Final = 1.0
+LINES: Final = 20
+"""Of a listing for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,28 @@ async def _settled() -> Footprint:
     return Footprint.now()
 
 
+class Growth:
+    """Which lines of code hold more after the warm-up: a snapshot then, and one when it is told."""
+
+    def __init__(self, warm_up: float) -> None:
+        self._warm_up = warm_up
+        self._first: tracemalloc.Snapshot | None = None
+        tracemalloc.start()
+
+    def watch(self, sample: Sample) -> None:
+        """Take the first snapshot when its time has come."""
+        if self._first is None and sample.at >= self._warm_up:
+            gc.collect()
+            self._first = tracemalloc.take_snapshot()
+
+    def told(self) -> str:
+        """A line for each of those that grew most."""
+        gc.collect()
+        last = tracemalloc.take_snapshot()
+        grown = last.compare_to(self._first or last, "lineno")
+        return "\n".join(str(line) for line in grown[:LINES])
+
+
 def told(found: Soak, problems: list[str]) -> dict[str, Any]:
     """The run as JSON."""
     return {
@@ -156,15 +181,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (default 10)")
     parser.add_argument("--plain", action="store_true", help="botocore's own pipeline, without the fast path")
+    parser.add_argument("--trace", action="store_true", help="slowly: tell which lines hold what grew")
     parser.add_argument("--output", type=Path, default=RESULTS, help="the file of the figures")
     arguments = parser.parse_args()
     plan = Plan(seconds=arguments.minutes * 60)
-    every = max(1, round(plan.seconds / 20))
+    growth = Growth(plan.seconds * WARM_UP) if arguments.trace else None
+    every = max(1, round(plan.seconds / LINES))
     seen = 0
 
     def watch(sample: Sample) -> None:
         nonlocal seen
         seen += 1
+        if growth is not None:
+            growth.watch(sample)
         if seen % every == 0:
             held = sample.footprint
             print(
@@ -176,6 +205,8 @@ def main() -> int:
     with MinioServer.start(kms=False) as server, tempfile.TemporaryDirectory(prefix="soak-") as folder:
         settings = settings_on(server, fast_path=not arguments.plain)
         found = asyncio.run(soak(settings, Path(folder), plan, watch))
+    if growth is not None:
+        print(growth.told())
     problems = found.problems(POOL)
     arguments.output.parent.mkdir(exist_ok=True)
     arguments.output.write_text(json.dumps(told(found, problems), indent=1) + "\n")

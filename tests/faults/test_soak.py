@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,19 @@ def test_what_is_not_flat_is_told(changes: dict[str, object], said: str) -> None
     """Each kind of growth and of leftovers has its own line."""
     [problem] = canned(**changes).problems(soak.POOL)
     assert said in problem
+
+
+def test_growth_is_told_by_line() -> None:
+    """The line that holds more than after the warm-up comes first."""
+    growth = soak.Growth(warm_up=1.0)
+    try:
+        growth.watch(canned().samples[0])
+        held = [bytes(1000) for _ in range(2000)]
+        first, *_ = growth.told().splitlines()
+    finally:
+        tracemalloc.stop()
+    assert len(held) == 2000
+    assert Path(__file__).name in first
 
 
 @pytest.mark.asyncio
