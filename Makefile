@@ -19,6 +19,10 @@ CHECKED := $(wildcard greenlang_async_storage tests tools examples benchmarks)
 # What runs of the core's tests on the newest aiobotocore: the session, its credentials and TLS, each verb once.
 ON_NEXT := $(addprefix tests/test_,$(addsuffix .py,session tls_host_names irsa uploads uploads_cancel downloads listing))
 
+# Test files run side by side, as many as there are cores; each process has servers of its own.
+JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+PYTEST := -m pytest -q -n $(JOBS) --dist loadfile
+
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := .tools/bin/minio
 
@@ -68,7 +72,7 @@ test: $(INSTALLED) ## lint, types, the built wheel on the oldest and newest Pyth
 	@$(MAKE) lint
 	@$(MAKE) type
 	@$(MAKE) test-wheel
-	$(BIN)/python -m pytest -q --ignore=tests/services
+	$(BIN)/python $(PYTEST) --ignore=tests/services
 
 .PHONY: test-services
 test-services: export CI := true
@@ -93,16 +97,16 @@ test-full: minio nginx ## nothing skipped: long forms, the newest aiobotocore, t
 
 .PHONY: test-plain
 test-plain: $(INSTALLED) ## the tests of the SDK with the fast path off
-	GREENLANG_TEST_PLAIN=1 $(BIN)/python -m pytest -q --ignore=tests/fastpath -k "not moto"
+	GREENLANG_TEST_PLAIN=1 $(BIN)/python $(PYTEST) --ignore=tests/fastpath -k "not moto"
 
 .PHONY: test-next
 test-next: $(NEXT_INSTALLED) ## the fast path and the core on the newest aiobotocore, in .venv-next
-	.venv-next/bin/python -m pytest -q tests/fastpath
-	.venv-next/bin/python -m pytest -q -k "not moto" $(ON_NEXT)
+	.venv-next/bin/python $(PYTEST) tests/fastpath
+	.venv-next/bin/python $(PYTEST) -k "not moto" $(ON_NEXT)
 
 .PHONY: test-wheel
 test-wheel: $(INSTALLED) ## the built wheel; nothing to do when it and the tests are as last time
-	env -u GREENLANG_STORAGE_DIFF_EXAMPLES $(BIN)/python -m tools.wheel
+	env -u GREENLANG_STORAGE_DIFF_EXAMPLES $(BIN)/python -m tools.wheel $(JOBS)
 
 .PHONY: lint
 lint: $(INSTALLED) ## ruff: rules and format

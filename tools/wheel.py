@@ -134,8 +134,10 @@ def selection(*, newest: bool) -> list[str]:
     return [*chosen, *(f"tests/test_{name}.py" for name in CONTRACT)]
 
 
-def test(version: tuple[int, int], program: str, wheel: Path, wanted: str, *, newest: bool) -> None:
-    """Install *wheel* and run the tests on it, unless the same content has passed before."""
+def test(
+    version: tuple[int, int], program: str, wheel: Path, wanted: str, jobs: str, *, newest: bool
+) -> None:
+    """Install *wheel* and run the tests on it in *jobs* processes, unless the same content has passed before."""
     passed = BUILD / f"passed-{version[0]}.{version[1]}"
     if passed.exists() and passed.read_text() == wanted:
         print(f"wheel on Python {version[0]}.{version[1]}: passed before, nothing has changed", flush=True)
@@ -148,12 +150,25 @@ def test(version: tuple[int, int], program: str, wheel: Path, wanted: str, *, ne
     run(python, "-c", where, cwd=tree, stdout=subprocess.DEVNULL)
     variables = {**os.environ, **({"GREENLANG_STORAGE_MINIO": str(MINIO)} if MINIO.exists() else {})}
     chosen = selection(newest=newest)
-    run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, cwd=tree, env=variables)
+    side_by_side = ("-n", jobs, "--dist", "loadfile")
+    run(
+        python,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *side_by_side,
+        *chosen,
+        cwd=tree,
+        env=variables,
+    )
     passed.write_text(wanted)
 
 
 def main() -> None:
-    """Build, and test on the oldest and the newest Python."""
+    """Build, and test on the oldest and the newest Python, in as many processes as the command line says."""
+    jobs = sys.argv[1] if len(sys.argv) > 1 else "2"
     found = pythons()
     chosen = {version: found[version] for version in (min(found), max(found))}
     wheel = build()
@@ -162,7 +177,7 @@ def main() -> None:
     terms = (os.environ.get("CI"), os.environ.get("PYTEST_ADDOPTS"), MINIO.exists())
     wanted = f"{digest(files(*kept))} {terms}"
     for version, program in chosen.items():
-        test(version, program, wheel, wanted, newest=version == max(chosen))
+        test(version, program, wheel, wanted, jobs, newest=version == max(chosen))
 
 
 if __name__ == "__main__":
