@@ -137,7 +137,7 @@ def selection(*, newest: bool) -> list[str]:
 def test(
     version: tuple[int, int], program: str, wheel: Path, wanted: str, jobs: str, *, newest: bool
 ) -> None:
-    """Install *wheel* and run the tests on it in *jobs* processes, unless the same content has passed before."""
+    """Install *wheel* and run its tests in *jobs* processes, unless the same content has passed before."""
     passed = BUILD / f"passed-{version[0]}.{version[1]}"
     if passed.exists() and passed.read_text() == wanted:
         print(f"wheel on Python {version[0]}.{version[1]}: passed before, nothing has changed", flush=True)
