@@ -14,7 +14,7 @@ from ._deadline import call_deadline
 from ._lifecycle import CallScope, Lifecycle
 from ._log import log
 from ._requests import RequestEngine
-from ._types import Buffer, Statistics
+from ._types import Buffer, PartData, Statistics
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -43,7 +43,7 @@ class ClientHooks:
 
     refresh_credentials: Callable[[], Awaitable[object]]
     """Forced and single flight; used once after the store called the credentials expired."""
-    payload: Callable[[Buffer, str | None], Buffer]
+    payload: Callable[[PartData, str | None], Buffer]
     """A body in the form the client takes, with its SHA-256 (hex) where the client can use it."""
 
 

@@ -25,6 +25,8 @@ Verify: TypeAlias = Literal["if-available", "require"]
 RetryMode: TypeAlias = Literal["adaptive", "standard", "none"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+PartData: TypeAlias = Buffer | tuple[Buffer, ...]
+"""One buffer, or several that follow each other."""
 StrPath: TypeAlias = str | os.PathLike[str]
 ByteRange: TypeAlias = tuple[int, int | None]
 """Half-open `(start, stop)` in bytes; `stop=None` means to the end."""

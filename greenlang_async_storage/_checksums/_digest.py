@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final, cast
 
-from greenlang_async_storage._types import Buffer, ChecksumChoice
+from greenlang_async_storage._types import ChecksumChoice, PartData
 
 from ._algorithms import CRCS, Crc, compute, encode
 
@@ -29,7 +29,7 @@ class Digest:
     sha256_hex: str | None
 
 
-async def digest(data: Buffer, *, checksum: ChecksumChoice, sha256: bool = False) -> Digest:
+async def digest(data: PartData, *, checksum: ChecksumChoice, sha256: bool = False) -> Digest:
     """
     The checksum S3 takes and, with *sha256*, the SHA-256 of *data*, which must not change meanwhile.
 
@@ -39,18 +39,28 @@ async def digest(data: Buffer, *, checksum: ChecksumChoice, sha256: bool = False
     """
     sha_wanted = sha256 or checksum == "SHA256"
     limit = SHA256_THREAD_BYTES if sha_wanted else CRC_THREAD_BYTES
-    size = data.nbytes if isinstance(data, memoryview) else len(data)
+    if isinstance(data, tuple):
+        size = sum(memoryview(piece).nbytes for piece in data)
+    else:
+        size = data.nbytes if isinstance(data, memoryview) else len(data)
     if size < limit or not (sha_wanted or checksum != "none"):
         return _digest(data, checksum, sha256=sha256)
     return await asyncio.to_thread(_digest, data, checksum, sha256=sha256)
 
 
-def _digest(data: Buffer, checksum: ChecksumChoice, *, sha256: bool) -> Digest:
-    sha = hashlib.sha256(data) if sha256 or checksum == "SHA256" else None
+def _digest(data: PartData, checksum: ChecksumChoice, *, sha256: bool) -> Digest:
+    first, *others = data if isinstance(data, tuple) else (data,)
+    sha = hashlib.sha256(first) if sha256 or checksum == "SHA256" else None
+    algorithm = cast("Crc", checksum) if checksum in CRCS else None
+    crc = compute(algorithm, first) if algorithm else 0
+    for piece in others:
+        if sha:
+            sha.update(piece)
+        if algorithm:
+            crc = compute(algorithm, piece, crc)
     sha_hex = sha.hexdigest() if sha and sha256 else None
-    if checksum in CRCS:
-        crc = compute(cast("Crc", checksum), data)
-        return Digest(encode(cast("Crc", checksum), crc), crc, sha_hex)
+    if algorithm:
+        return Digest(encode(algorithm, crc), crc, sha_hex)
     if sha and checksum == "SHA256":
         return Digest(encode("SHA256", int.from_bytes(sha.digest(), "big")), None, sha_hex)
     return Digest(None, None, sha_hex)

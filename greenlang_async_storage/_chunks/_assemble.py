@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from greenlang_async_storage._types import Buffer
 
 from ._plan import PartPlan
+from ._rope import Rope
 
 VIEW_MIN_PARTS: Final = 4
 """Pieces of this many parts are cut without copying: their parts then keep at most a quarter more alive."""
@@ -24,8 +24,17 @@ class Part(NamedTuple):
     """From 1."""
     offset: int
     """Of its first byte in the whole."""
-    data: bytes | memoryview
-    """`bytes`, or a read-only view of one-byte items into `bytes`."""
+    data: bytes | memoryview | tuple[bytes, ...]
+    """`bytes`, or a read-only view of one-byte items into `bytes`; where asked for, several `bytes`."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes."""
+        return sum(map(len, self.data)) if isinstance(self.data, tuple) else len(self.data)
+
+    def joined(self) -> bytes | memoryview:
+        """The data as one buffer."""
+        return b"".join(self.data) if isinstance(self.data, tuple) else self.data
 
 
 def byte_view(piece: object, index: int) -> memoryview:
@@ -49,18 +58,20 @@ def byte_view(piece: object, index: int) -> memoryview:
 
 class PartAssembler:
     """
-    Turns pieces into parts; holds less than one part, in one buffer, whatever the size of the pieces.
+    Turns pieces into parts; holds less than one part, whatever the size of the pieces.
 
     A `bytes` piece that is exactly one part is passed on as it is; one of four parts or more is cut into
-    views. Everything else is copied once, at once: a producer may reuse its buffer as soon as `feed` is
-    exhausted.
+    views. With *in_pieces* a part may come as several `bytes`, so that large ones within one part are not
+    copied either. Everything else is copied once, at once: a producer may reuse its buffer as soon as `feed`
+    is exhausted.
     """
 
-    __slots__ = ("_buffer", "_buffered", "_number", "_offset", "_pieces", "_plan", "_target")
+    __slots__ = ("_buffered", "_in_pieces", "_number", "_offset", "_pieces", "_plan", "_rope", "_target")
 
-    def __init__(self, plan: PartPlan) -> None:
+    def __init__(self, plan: PartPlan, *, in_pieces: bool = False) -> None:
         self._plan = plan
-        self._buffer = io.BytesIO()
+        self._in_pieces = in_pieces
+        self._rope = Rope()
         self._buffered = 0
         self._number = 1
         self._offset = 0
@@ -88,11 +99,15 @@ class PartAssembler:
             return ()
         target = self._target or self._plan_part()
         if self._buffered + size < target:
-            self._buffer.write(data)
+            self._rope.write(data)
             self._buffered += size
             return ()
-        if size == target and type(data) is bytes and not self._buffered:
-            return (self._next_part(data),)
+        if self._buffered + size == target and type(data) is bytes:
+            if not self._buffered:
+                return (self._next_part(data),)
+            self._rope.write(data)
+            self._buffered += size
+            return (self._next_part(self._take()),)
         return self._cut(memoryview(data))
 
     def finish(self) -> Part | None:
@@ -110,10 +125,10 @@ class PartAssembler:
             piece = view[position : position + target - self._buffered]
             position += len(piece)
             if self._buffered + len(piece) < target:
-                self._buffer.write(piece)
+                self._rope.write(piece)
                 self._buffered += len(piece)
             elif self._buffered:
-                self._buffer.write(piece)
+                self._rope.write(piece)
                 yield self._next_part(self._take())
             elif immutable and size >= VIEW_MIN_PARTS * target:
                 yield self._next_part(piece)
@@ -124,16 +139,16 @@ class PartAssembler:
         self._target = self._plan.length(self._number)
         return self._target
 
-    def _take(self) -> bytes:
-        # BytesIO hands out its own buffer as bytes, without a copy, while nobody else looks into it.
-        data = self._buffer.getvalue()
-        self._buffer = io.BytesIO()
+    def _take(self) -> bytes | tuple[bytes, ...]:
         self._buffered = 0
-        return data
+        pieces = self._rope.take()
+        if len(pieces) < 2:
+            return pieces[0] if pieces else b""
+        return pieces if self._in_pieces else b"".join(pieces)
 
-    def _next_part(self, data: bytes | memoryview) -> Part:
+    def _next_part(self, data: bytes | memoryview | tuple[bytes, ...]) -> Part:
         part = Part(self._number, self._offset, data)
-        self._offset += len(data)
+        self._offset += part.size
         self._number += 1
         self._target = 0
         return part

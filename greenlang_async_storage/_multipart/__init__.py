@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._abort import abandon, abort, abort_or_count
-from ._arguments import ChecksumArgs, checksum_args
+from ._arguments import ChecksumArgs, body_of, checksum_args
 from ._complete import complete
 from ._create import create
 from ._given import complete_for_others, create_for_others, whole_checksum
@@ -18,6 +18,7 @@ __all__ = [
     "abort",
     "abort_or_count",
     "abort_stale_uploads",
+    "body_of",
     "checksum_args",
     "complete",
     "complete_for_others",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from greenlang_async_storage._types import ChecksumChoice
+from greenlang_async_storage._checksums import Digest
+from greenlang_async_storage._connection import Connection
+from greenlang_async_storage._payload import UNSIGNED
+from greenlang_async_storage._types import Buffer, ChecksumChoice, PartData
 
 
 class ChecksumArgs(TypedDict, total=False):
@@ -35,6 +38,20 @@ def checksum_args(algorithm: ChecksumChoice, value: str | None) -> ChecksumArgs:
             return {"ChecksumSHA256": value}
         case _:
             return {}
+
+
+def body_of(conn: Connection, data: PartData, digest: Digest) -> Buffer:
+    """
+    `Body=` for *data*.
+
+    Its SHA-256 is part of the signature where it is known, and always over plain http, where it alone keeps
+    others from changing the body on its way. Over https TLS does that, and S3 compares the checksum, so no
+    SHA-256 is computed for the signature alone.
+    """
+    signature = digest.sha256_hex
+    if signature is None and digest.checksum is not None and not conn.signs_payload:
+        signature = UNSIGNED
+    return conn.payload(data, signature)
 
 
 def algorithm_args(algorithm: ChecksumChoice) -> _AlgorithmArgs:

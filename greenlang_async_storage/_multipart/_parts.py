@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING
 from greenlang_async_storage._checksums import Digest, stored_checksum
 from greenlang_async_storage._connection import Connection
 from greenlang_async_storage._errors import S3Error, S3IntegrityError, S3NotFoundError
-from greenlang_async_storage._types import Buffer, MultipartUpload, UploadedPart
+from greenlang_async_storage._types import MultipartUpload, PartData, UploadedPart
 
-from ._arguments import checksum_args
+from ._arguments import body_of, checksum_args
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import ListPartsOutputTypeDef, PartTypeDef
 
 
-def nbytes(data: Buffer) -> int:
+def nbytes(data: PartData) -> int:
     """Bytes in *data*, whatever the item size of a memoryview."""
+    if isinstance(data, tuple):
+        return sum(map(nbytes, data))
     return data.nbytes if isinstance(data, memoryview) else len(data)
 
 
 async def upload_part(
-    conn: Connection, upload: MultipartUpload, number: int, data: Buffer, digest: Digest
+    conn: Connection, upload: MultipartUpload, number: int, data: PartData, digest: Digest
 ) -> UploadedPart:
     """
     One part stored; *data* must stay as it is until this returns, for it may be sent again.
@@ -30,7 +32,7 @@ async def upload_part(
     on a difference the part is sent once more, then `S3IntegrityError`.
     """
     size = nbytes(data)
-    body = conn.payload(data, digest.sha256_hex)
+    body = body_of(conn, data, digest)
     fault = ""
     for _ in range(2):
         reply = await conn.call(

@@ -7,7 +7,7 @@ import sys
 from typing import Final, cast
 
 from greenlang_async_storage._chunks import part_memory
-from greenlang_async_storage._types import Buffer
+from greenlang_async_storage._types import PartData
 
 _ALONE: Final = 2
 """References to memory that nobody looks at: the variable, and the argument of `sys.getrefcount`."""
@@ -25,7 +25,7 @@ class BufferPool:
         memory = self._free.pop() if self._free else part_memory(self._size)
         return memoryview(memory)[:length]
 
-    def give_back(self, view: Buffer) -> None:
+    def give_back(self, view: PartData) -> None:
         """
         Use the memory of *view* again.
 

@@ -10,7 +10,7 @@ from greenlang_async_storage._chunks import check_part_size
 from greenlang_async_storage._connection import Connection
 from greenlang_async_storage._errors import S3InvalidRequestError
 from greenlang_async_storage._options import WriteRequest, prepare_write
-from greenlang_async_storage._types import Buffer, ChecksumChoice, WriteOptions
+from greenlang_async_storage._types import ChecksumChoice, PartData, WriteOptions
 
 CONTENT_HASH: Final = "content-hash"
 """Metadata name of the SHA-256 (hex) of an object sent from bytes or from a file."""
@@ -54,7 +54,7 @@ class Transfer:
             return self
         return replace(self, write=self.write.with_metadata({CONTENT_HASH: sha256_hex}))
 
-    async def digested(self, data: Buffer) -> tuple[Buffer, Digest]:
+    async def digested(self, data: PartData) -> tuple[PartData, Digest]:
         """*data* and its digests, as `PartSender` wants them."""
         return data, await digest(data, checksum=self.checksum, sha256=self.signs_payload)
 

@@ -12,9 +12,9 @@ from greenlang_async_storage._checksums import CRCS, Crc, Digest, RangeCrc, comp
 from greenlang_async_storage._concurrency import ProgressReporter, TaskGroup
 from greenlang_async_storage._connection import Connection
 from greenlang_async_storage._options import WriteRequest
-from greenlang_async_storage._types import Buffer, Checksum, MultipartUpload, UploadedPart, UploadResult
+from greenlang_async_storage._types import Checksum, MultipartUpload, PartData, UploadedPart, UploadResult
 
-Load = Callable[[], Awaitable[tuple[Buffer, Digest]]]
+Load = Callable[[], Awaitable[tuple[PartData, Digest]]]
 """Gives one part's bytes and their digests; called when it is the part's turn to be sent."""
 OnPart = Callable[[UploadedPart], Awaitable[None]]
 
@@ -36,7 +36,7 @@ class PartSender:
         concurrency: int,
         held: Mapping[int, UploadedPart] | None = None,
         on_part: OnPart | None = None,
-        release: Callable[[Buffer], None] | None = None,
+        release: Callable[[PartData], None] | None = None,
     ) -> None:
         self.upload: Final = upload
         self.acknowledged = 0

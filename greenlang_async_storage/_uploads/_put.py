@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 from greenlang_async_storage._checksums import Digest, stored_checksum
 from greenlang_async_storage._connection import Connection
 from greenlang_async_storage._errors import S3Error, S3IntegrityError, S3PreconditionFailedError
-from greenlang_async_storage._multipart import Written, checksum_args, nbytes, prove
+from greenlang_async_storage._multipart import Written, body_of, checksum_args, nbytes, prove
 from greenlang_async_storage._options import UPLOAD_TOKEN, new_upload_token
 from greenlang_async_storage._types import Buffer, Checksum, ChecksumAlgorithm, UploadResult
 
@@ -47,7 +47,7 @@ async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
         {
             "Bucket": bucket,
             "Key": key,
-            "Body": conn.payload(data, digest.sha256_hex),
+            "Body": body_of(conn, data, digest),
             **transfer.write.with_metadata(ours).put_args(),
             **checksum_args(algorithm, digest.checksum),
             **declared,

@@ -45,7 +45,7 @@ class _Stream:
 
     def __init__(self, transfer: Transfer, plan: PartPlan, progress: ProgressReporter) -> None:
         self._transfer, self._plan, self._progress = transfer, plan, progress
-        self._assembler = PartAssembler(plan)
+        self._assembler = PartAssembler(plan, in_pieces=True)
         self._sender: PartSender | None = None
         self._room = 0
         self._largest_piece = 0
@@ -62,7 +62,8 @@ class _Stream:
             if self._sender is not None:
                 await _multipart.abandon(transfer.conn, self._sender.upload)
             raise
-        data, digest = await transfer.digested(only.data if only is not None else b"")
+        data = only.joined() if only is not None else b""
+        _, digest = await transfer.digested(data)
         result = await put(transfer, data, digest)
         self._progress.add(result.size)
         return result

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from botocore.httpchecksum import AwsChunkedWrapper
 
+from greenlang_async_storage.fastpath._pieces import Pieces
 from greenlang_async_storage.fastpath.transport._connection import Connection
 from greenlang_async_storage.fastpath.transport._errors import BodySourceError
 from greenlang_async_storage.fastpath.transport._sending import JOINED, PIECE
@@ -78,25 +79,30 @@ def plan(body: AnyBody, length: int | None, *, chunked: bool) -> Upload:
         if len(view) > JOINED:
             return Upload(source=BufferSource(view), chunked=True)
         return Upload(view=memoryview(_framed(view) + _LAST if view else _LAST))
-    source: Source
     if length == 0 and not chunked:
         return Upload(view=memoryview(b""))
     if type(body) is io.BytesIO and not chunked and length is not None and length <= JOINED:
         # A copy this small is cheaper than keeping the object's buffer exported.
         return Upload(view=memoryview(body.read(length)))
-    if hasattr(body, "read") and not isinstance(body, AwsChunkedWrapper):
-        source = ReaderSource(body) if inspect.iscoroutinefunction(body.read) else FileSource(body)
-    elif hasattr(body, "__aiter__") or hasattr(body, "__iter__"):
-        source = IterableSource(body)
-    else:
-        raise TypeError(
-            f"a request body cannot be {type(body).__name__}: give bytes, a file or an iterable of bytes"
-        )
+    source = _source(body)
     if length is None and not chunked:
         raise ValueError(
             "a request body that is not a buffer needs Content-Length or Transfer-Encoding: chunked"
         )
     return Upload(source=source, length=None if chunked else length, chunked=chunked)
+
+
+def _source(body: AnyBody) -> Source:
+    if isinstance(body, Pieces):
+        body.seek(0)
+        return HeldSource(body)
+    if hasattr(body, "read") and not isinstance(body, AwsChunkedWrapper):
+        return ReaderSource(body) if inspect.iscoroutinefunction(body.read) else FileSource(body)
+    if hasattr(body, "__aiter__") or hasattr(body, "__iter__"):
+        return IterableSource(body)
+    raise TypeError(
+        f"a request body cannot be {type(body).__name__}: give bytes, a file or an iterable of bytes"
+    )
 
 
 async def send(connection: Connection, upload: Upload) -> None:
@@ -110,7 +116,11 @@ async def send(connection: Connection, upload: Upload) -> None:
         return
     left = upload.length
     while left != 0 and await connection.may_send():
-        piece = await _next(connection, source, ANY if left is None else left)
+        limit = ANY if left is None else left
+        if type(source) is HeldSource:
+            piece: Piece = source.pieces.ready(limit)
+        else:
+            piece = await _next(connection, source, limit)
         if left is not None:
             if len(piece) > left:
                 piece = piece[:left]
@@ -158,6 +168,22 @@ class BufferSource:
     def rewind(self) -> bool:
         """As `Source.rewind`."""
         self._sent = 0
+        return True
+
+
+class HeldSource:
+    """Buffers in memory, which nobody has to wait for."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self.pieces = pieces
+
+    async def piece(self, limit: int) -> Piece:
+        """As `Source.piece`."""
+        return self.pieces.ready(limit)
+
+    def rewind(self) -> bool:
+        """As `Source.rewind`."""
+        self.pieces.seek(0)
         return True
 
 
