@@ -49,6 +49,7 @@ class Scene:
             "part_size": PART,
             "multipart_threshold": PART,
             "fast_path": self.fast_path,
+            "cleanup_timeout": 30,  # as in all tests: a busy machine is no lost upload
         }
 
     async def run(
