@@ -13,7 +13,6 @@ from greenlang_async_storage.testing import Fault, WireRequest
 from tests.faults._scenarios import SCENARIOS
 from tests.faults._table import LONG, PERMANENT, Case
 from tests.faults._table_scene import Thing
-from tests.support.faults import BUCKET
 
 GRACE: Final = 0.25
 """Seconds after its deadline by which a call has ended."""
@@ -150,14 +149,14 @@ def _errors(result: object, error: S3Error | None) -> Iterator[tuple[S3Error, st
             yield outcome.error, outcome.key
 
 
-def fields(case: Case, result: object, error: S3Error | None) -> Iterator[str]:
+def fields(case: Case, bucket: str, result: object, error: S3Error | None) -> Iterator[str]:
     """Every error says what, where, how often and why."""
     scenario = SCENARIOS[case.scenario]
     for found, key in _errors(result, error):
         wanted = key or scenario.key
         facts = {
             "operation": bool(found.operation),
-            "bucket": found.bucket == BUCKET,
+            "bucket": found.bucket == bucket,
             "key": wanted is None or found.key == wanted,
             "attempts": (found.status is not None) <= found.attempts <= 3,
             "message": bool(found.message and found.remedy),
@@ -181,22 +180,22 @@ def noticed(case: Case, result: object, error: S3Error | None) -> Iterator[str]:
 
 def count_repeated(verdict: Verdict, requests: list[WireRequest], expected: Counter[Identity]) -> None:
     """A refusal for good is taken at its word: the same request is not sent again."""
-    sent = Counter((upload_of(one), identity_of(one)) for one in requests)
-    refused: dict[tuple[str | None, Identity], WireRequest] = {}
-    for one in requests:
+    refused: dict[tuple[str | None, Identity], tuple[int, WireRequest]] = {}
+    for at, one in enumerate(requests):
         if any(_final(fault) for fault in one.faults):
-            refused[upload_of(one), identity_of(one)] = one
-    for identity, one in refused.items():
+            refused.setdefault((upload_of(one), identity_of(one)), (at, one))
+    for (upload, identity), (at, one) in refused.items():
+        again = sum(
+            (upload_of(later), identity_of(later)) == (upload, identity) for later in requests[at + 1 :]
+        )
         # A range that is held to one version is refused once when that is gone; then the new one is read.
-        restarts = int("if-match" in one.headers and one.method == "GET" and one.status in (404, 412))
+        allowed = int("if-match" in one.headers and one.method == "GET" and one.status in (404, 412))
         # A 400 to HEAD has no code: botocore asks for the bucket's region and tries there.
-        restarts += one.method == "HEAD" and one.status == 400
+        allowed += one.method == "HEAD" and one.status == 400
         verdict.refused += 1
-        if sent[identity] > max(1, expected[identity[1]]) + restarts:
+        if again > allowed + max(0, expected[identity] - 1):
             verdict.repeated += 1
-            verdict.problems.append(
-                f"refused for good ({one.status}), and sent {sent[identity]} times: {one}"
-            )
+            verdict.problems.append(f"refused for good ({one.status}), and sent {again} times more: {one}")
 
 
 def _final(fault: Fault) -> bool:

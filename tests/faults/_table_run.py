@@ -95,7 +95,7 @@ class Runner:
         started = loop.time()
         task = asyncio.ensure_future(_called(scenario.call(stage)))
         OWNER.reset(token)
-        done, _ = await asyncio.wait({task}, timeout=HANGS)
+        done, _ = await asyncio.wait({task}, timeout=HANGS * world.pace)
         verdict.seconds = loop.time() - started
         requests, world.faults.requests = world.faults.requests, []
         world.faults.plan()
@@ -116,7 +116,7 @@ class Runner:
             if error is None:
                 verdict.problems += told_equal(case, world.part, result)
             verdict.problems += told_truly(case, seen, result, error)
-            verdict.problems += fields(case, result, error)
+            verdict.problems += fields(case, world.bucket, result, error)
             verdict.problems += noticed(case, result, error)
         doubled = sum(
             one.operation == "CreateMultipartUpload" and any(fault.action == "twice" for fault in one.faults)
@@ -139,7 +139,7 @@ class Runner:
             if old is not None:
                 (self._folder / name).write_bytes(old)
         etags = world.reset(scenario.before(part), versioning=scenario.versioning)
-        timeout = LASTING_TIMEOUT if case.lasting else TIMEOUT
+        timeout = world.pace * (LASTING_TIMEOUT if case.lasting else TIMEOUT)
         stage = Stage(world.session.data_lake, self._folder, part, timeout, etags)
         if scenario.upload:
             whole = stage.large
@@ -152,11 +152,12 @@ class Runner:
         return stage
 
     def _deadline(self, case: Case, scenario: Scenario) -> float | None:
+        pace = self._world.pace
         if scenario.timed:
-            return LASTING_TIMEOUT if case.lasting else TIMEOUT
+            return pace * (LASTING_TIMEOUT if case.lasting else TIMEOUT)
         clean = self._clean.get(scenario.name)
         # The call has no total deadline: each of its requests has one, and its body the stall limit.
-        return None if clean is None else CALL * (len(clean.requests) + 1)
+        return None if clean is None else pace * CALL * (len(clean.requests) + 1)
 
     async def _at_rest(self, stage: Stage, owner: Owner, orphans: int) -> list[str]:
         """No slot, body, clean-up, task or upload of the call is left."""
@@ -191,11 +192,30 @@ async def _called(work: Any) -> object:
 
 @contextmanager
 def _recorded(world: World, sizes: dict[tuple[str, str, str | None], int]) -> Iterator[None]:
-    """Note how long the replies of an in-memory store are."""
+    """Note how long replies are: at the in-memory store, or where a proxy hears the server."""
     store: Any = getattr(world, "store", None)
-    if store is None:
-        yield
+    if store is not None:
+        with _noted_in_memory(store, sizes):
+            yield
         return
+    upstream: Any = getattr(world, "proxy")._upstream  # noqa: B009  # only worlds with a server have one
+    exchange = upstream.exchange
+
+    async def exchanged(head: Any, body: bytes) -> Any:
+        reply, data = await exchange(head, body)
+        method, target, _ = head.first.decode().split(" ")
+        sizes[method, target, head.headers().get("range")] = len(data)
+        return reply, data
+
+    upstream.exchange = exchanged
+    try:
+        yield
+    finally:
+        del upstream.exchange
+
+
+@contextmanager
+def _noted_in_memory(store: Any, sizes: dict[tuple[str, str, str | None], int]) -> Iterator[None]:
     handle: Callable[..., Any] = store.handle
 
     def handled(method: str, target: str, headers: Any, body: bytes) -> Any:

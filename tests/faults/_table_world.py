@@ -44,8 +44,15 @@ class World(Protocol):
     """One store behind one open session."""
 
     session: StorageSession
-    faults: FaultPlan
     part: int
+    bucket: str
+    pace: float
+    """How much longer everything may take than in memory."""
+
+    @property
+    def faults(self) -> FaultPlan:
+        """What goes wrong on the way."""
+        ...
 
     def reset(self, state: State, *, versioning: bool) -> Mapping[str, str]:
         """Make the store hold *state* and nothing else; the ETags by key."""
@@ -84,6 +91,8 @@ class MemoryWorld:
     session: StorageSession
     faults: FaultPlan
     part: int = SMALL_PART
+    bucket: str = BUCKET
+    pace: float = 1.0
 
     def reset(self, state: State, *, versioning: bool) -> Mapping[str, str]:
         self.store._store.buckets.clear()
@@ -127,20 +136,23 @@ class MemoryWorld:
         return self.store.open_bodies
 
 
-def _settings(endpoint: Mapping[str, Any], part: int) -> StorageSettings:
+def settings_of(
+    endpoint: Mapping[str, Any], part: int, *, bucket: str = BUCKET, pace: float = 1.0
+) -> StorageSettings:
     """Short deadlines; *part* may be below S3's minimum, which the store was told to forget."""
+    attempt, call = pace * ATTEMPT, pace * CALL
     made = StorageSettings(
         **endpoint,
-        data_lake_bucket=BUCKET,
+        data_lake_bucket=bucket,
         max_pool_connections=8,
         transfer_concurrency=3,
-        connect_timeout=ATTEMPT,
-        read_timeout=ATTEMPT,
-        attempt_timeout=ATTEMPT,
-        stall_timeout=ATTEMPT,
-        call_timeout=CALL,
-        pool_timeout=CALL,
-        cleanup_timeout=ATTEMPT,
+        connect_timeout=attempt,
+        read_timeout=attempt,
+        attempt_timeout=attempt,
+        stall_timeout=attempt,
+        call_timeout=call,
+        pool_timeout=call,
+        cleanup_timeout=attempt,
         retry_mode="standard",
     )
     return made.model_copy(update={"part_size": part, "multipart_threshold": part})
@@ -154,23 +166,23 @@ async def memory_world(door: Door, part: int = SMALL_PART) -> AsyncIterator[Memo
     endpoint: dict[str, Any] = dict(store.settings_kwargs())
     async with AsyncExitStack() as stack:
         if door == "direct":
-            session = await stack.enter_async_context(store.open_session(_settings(endpoint, part)))
+            session = await stack.enter_async_context(store.open_session(settings_of(endpoint, part)))
             yield MemoryWorld(store, session, store.faults, part)
             return
         proxy = await stack.enter_async_context(FaultProxy(store))
         endpoint["endpoint_url"] = proxy.url
-        session = await stack.enter_async_context(StorageSession(_settings(endpoint, part)))
+        session = await stack.enter_async_context(StorageSession(settings_of(endpoint, part)))
         yield MemoryWorld(store, session, proxy.faults, part)
 
 
 @contextmanager
-def small_parts() -> Iterator[None]:
-    """Parts and copies as small as `SMALL_PART`, and retries that do not wait."""
+def small_parts(part: int = SMALL_PART) -> Iterator[None]:
+    """Parts and copies as small as *part*, and retries that do not wait."""
     with ExitStack() as stack:
         for target, name, value in (
-            (_plan, "MIN_PART_BYTES", 1),
-            (_copy, "SINGLE_COPY_BYTES", 2 * SMALL_PART),
-            (_copy, "COPY_PART_BYTES", SMALL_PART),
+            (_plan, "MIN_PART_BYTES", min(part, _plan.MIN_PART_BYTES)),
+            (_copy, "SINGLE_COPY_BYTES", 2 * part),
+            (_copy, "COPY_PART_BYTES", part),
             (_retry.RetryPolicy, "pause", lambda *_: 0.0),
         ):
             stack.enter_context(mock.patch.object(target, name, value))

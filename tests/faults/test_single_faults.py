@@ -20,7 +20,7 @@ from tests.faults._table_judge import Verdict
 from tests.faults._table_run import Runner
 from tests.faults._table_scene import SMALL, Scenario
 from tests.faults._table_watch import watched
-from tests.faults._table_worker import Plan, plan, run_plan
+from tests.faults._table_worker import Plan, in_memory, plan, run_plan
 from tests.faults._table_world import memory_world, small_parts
 from tests.support.faults import BUCKET, Door, laboratory
 
@@ -45,7 +45,7 @@ def echo_of_a_proxy(case: Case) -> bool:
 async def verdicts(cases: list[Case], door: Door, folder: Path) -> list[Verdict]:
     """Those of *cases*, one after the other."""
     found: list[Verdict] = []
-    await run_plan(Plan(door, cases, {}), folder, found.append, slots=1)
+    await run_plan(Plan(in_memory(door), door == "served", cases, {}), folder, found.append, slots=1)
     return found
 
 
@@ -60,7 +60,7 @@ async def problems(name: str, folder: Path, fault: Fault, door: Door = "direct")
 async def test_every_operation_holds(tmp_path: Path, door: Door, block: int) -> None:
     """Old or new, told truly, typed and at rest: every public operation under a part of its faults."""
     (tmp_path / "clean").mkdir()
-    whole = await plan(door, tmp_path / "clean", list(SCENARIOS)[block::2])
+    whole = await plan(in_memory(door), tmp_path / "clean", list(SCENARIOS)[block::2], wire=door == "served")
     whole.cases = [case for case in whole.cases if not echo_of_a_proxy(case)]
     bad: list[str] = []
     ran: set[str] = set()

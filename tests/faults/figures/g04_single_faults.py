@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.faults._table_worker import Tally, run_in_processes
+from tests.faults._table_worker import Tally, Where, run_in_processes
 from tests.faults.figures._figure import Figure, Scale
 from tests.support.faults import Door
 
 PATHS: Final = (True, False)
 MINUTES: Final = 4.0
+FULL_MINUTES: Final = 120.0
 ALONE: Final = True
 """Two processes of its own."""
 WORKERS: Final = 2
@@ -25,8 +26,15 @@ async def measure(scale: Scale) -> list[Figure]:
     """The whole table in memory, in two processes; in the long form on MinIO too, and pairs of faults."""
     door: Door = "served" if scale.fast_path else "direct"
     scale.progress(f"every single fault, {door}")
-    tally = await run_in_processes(door, WORKERS)
-    return list(figures_of(tally))
+    figures = list(figures_of(await run_in_processes(door, WORKERS)))
+    if scale.full:
+        scale.progress(f"pairs of faults, {door}")
+        pairs = await run_in_processes(door, WORKERS, "pairs")
+        figures += figures_of(pairs, "all pairs of a stream upload and a file download")
+        scale.progress("every single fault on MinIO")
+        where: Where = "minio" if scale.fast_path else "minio-plain"
+        figures += figures_of(await run_in_processes(where, WORKERS), "on MinIO")
+    return figures
 
 
 def figures_of(tally: Tally, where: str = "in memory") -> tuple[Figure, Figure, Figure]:
