@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "greenlang_async_storage"
+PACKAGE = "greenlang_async_storage"
 PARTS = ("fastpath",)
 """Folders that count beside the core; the other folders with public names are users of the core."""
 
@@ -85,8 +86,12 @@ def handler_lines(source: str) -> frozenset[int]:
     return frozenset(found)
 
 
-def core_files(package: Path = PACKAGE, parts: Sequence[str] = PARTS) -> list[Path]:
-    """The modules of the core, and of the public folders *parts*."""
+def core_files(parts: Sequence[str] = PARTS) -> list[Path]:
+    """The modules of the core, and of the public folders *parts*, of the package that is installed."""
+    spec = importlib.util.find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.origin is not None
+    package = Path(spec.origin).parent
     found = []
     for path in sorted(package.rglob("*.py")):
         folders = path.relative_to(package).parts[:-1]
