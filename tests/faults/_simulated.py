@@ -101,8 +101,8 @@ async def _not_renewable() -> bool:
 
 
 def plan_for(seed: int) -> Plan:
-    """The life of *seed*: three scenes, every kind of fault."""
-    return plan(seed, scenes=WITHOUT_FILES, count=3, waits=True, most_bytes=3 * PART)
+    """The life of *seed*: two scenes, every kind of fault."""
+    return plan(seed, scenes=WITHOUT_FILES, count=2, waits=True, most_bytes=3 * PART)
 
 
 async def play_one(life: Plan, settings: StorageSettings) -> tuple[SimulatedWorld, list[str]]:

@@ -12,14 +12,14 @@ PATHS = (True,)
 """The client is a fake one: which path a real one would take makes no difference."""
 ALONE = True
 """It uses both cores."""
-MINUTES = 3.2
+MINUTES = 1.2
 FULL_MINUTES = 31.0
 SECONDS = 180.0
 FULL_SECONDS = 1800.0
 
 
 async def measure(scale: Scale) -> list[Figure]:
-    """Lives of three scenes each, over two processes."""
+    """Lives of two scenes each, over two processes."""
     count, seconds = (1_000_000, FULL_SECONDS) if scale.full else (100_000, SECONDS)
     how = Spread(scale.seed, count, 2_500, seconds)
     found, took = await asyncio.to_thread(spread, play, how, scale.progress)

@@ -12,7 +12,7 @@ PATHS = (True, False)
 """With the fast path through a proxy and sockets; without it behind the HTTP session, in virtual time."""
 ALONE = True
 """It uses both cores."""
-MINUTES = 3.2
+MINUTES = 2.2
 FULL_MINUTES = 70.0
 SECONDS = 90.0
 FULL_SECONDS = 2000.0

@@ -14,7 +14,7 @@ from tests.faults.figures._figure import Figure, Scale
 PATHS = (True, False)
 ALONE = True
 """It uses both cores, and the servers beside them."""
-MINUTES = 4.0
+MINUTES = 2.6
 FULL_MINUTES = 80.0
 MOST_SECONDS = 240.0
 FULL_SECONDS = 3600.0

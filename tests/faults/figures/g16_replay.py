@@ -13,7 +13,7 @@ from tests.faults._worlds import ALL_SCENES, Door, memory_plan
 from tests.faults.figures._figure import Figure, Scale
 
 PATHS = (True, False)
-MINUTES = 1.5
+MINUTES = 0.4
 COUNT = 100
 
 
