@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from aiobotocore.credentials import AioCredentials
 from botocore.utils import ensure_boolean
@@ -17,7 +17,7 @@ from greenlang_async_storage.fastpath._handlers import Handlers, audit
 from greenlang_async_storage.fastpath._model import OPERATIONS, Operation, operation
 from greenlang_async_storage.fastpath._serializer import Draft, serialize
 from greenlang_async_storage.fastpath._template import Form, Learnt, Template, form_of, settings_of, template
-from greenlang_async_storage.fastpath._wire import Transport
+from greenlang_async_storage.fastpath._wire import Origin, WireResponse
 from greenlang_async_storage.fastpath.transport import HTTPSession
 from greenlang_async_storage.fastpath.transport._message import Message
 
@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 _NO_BODY = _body.Outgoing(None, 0, expects=False)
 _LENGTHLESS = frozenset({"GET", "HEAD"})
 MAX_TEMPLATES: Final = 256
+
+
+class Transport(Protocol):
+    """One exchange at a time per connection; every exit, a cancel included, gives the slot back."""
+
+    async def deliver(self, origin: Origin, request: Message) -> WireResponse:
+        """
+        The response to *request*, as soon as its head has arrived.
+
+        Errors are the botocore classes aiobotocore's own session raises.
+        """
+        ...
 
 
 @dataclass(slots=True, repr=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import HeadersDict
+from botocore.parsers import ResponseParserError
 
 from greenlang_async_storage.fastpath._model import Operation
 
@@ -24,12 +25,27 @@ _PLAIN_REFUSALS = {
 }
 
 
+# The redirector looks at none of them; whether to try again is all that is left to decide.
+_FAILURES = frozenset({429, 500, 502, 503, 504})
+
+
 async def plain_refusal(
-    client: ClientParts, operation: Operation, status: int, headers: dict[str, str], body: bytes
+    client: ClientParts,
+    operation: Operation,
+    status: int,
+    headers: dict[str, str],
+    body: bytes,
+    *,
+    is_last: bool,
 ) -> dict[str, Any] | None:
-    """The response dictionary of botocore for one of these refusals; None for every other answer."""
+    """
+    The response dictionary of botocore for one of these refusals; None for every other answer.
+
+    *is_last*: no other attempt would follow, so a failure of the server is a refusal as well.
+    """
     codes = _PLAIN_REFUSALS.get(status)
-    if codes is None or "expires" in headers:
+    failed = is_last and status in _FAILURES
+    if (codes is None and not failed) or "expires" in headers:
         return None
     endpoint: Any = client._endpoint
     model = operation.model
@@ -40,8 +56,12 @@ async def plain_refusal(
         "context": {"operation_name": operation.name},
         "body": body,
     }
-    parsed: dict[str, Any] = await parser.parse(reply, model.output_shape)
-    if parsed.get("Error", {}).get("Code") not in codes:
+    try:
+        parsed: dict[str, Any] = await parser.parse(reply, model.output_shape)
+    except ResponseParserError:
+        return None
+    code = parsed.get("Error", {}).get("Code")
+    if code is None or (codes is not None and code not in codes):
         return None
     await endpoint._add_modeled_error_fields(reply, parsed, model, parser)
     return parsed

@@ -100,6 +100,12 @@ class Handlers:
         """The same, once it was asked for."""
         return self._metadata
 
+    @property
+    def no_more_attempts(self) -> bool:
+        """Whether the retry handler, asked once, allowed one attempt only, and no rate limiter listens."""
+        metadata = self._metadata
+        return metadata is not None and metadata.get("MaxAttemptsReached") is True and self.limiter is None
+
     def is_stubbed(self) -> bool:
         """Whether an in-process stubber (moto's) would answer this call now."""
         return any(stubber.enabled for stubber in self.stubbers)

@@ -147,6 +147,10 @@ def _message(request: Request) -> Message:
 
 
 def _failed(request: Request, error: Exception) -> _retry.FirstAnswer:
+    """A failure for botocore to judge; raised where its judgement is known: no attempt is left."""
+    if request.handlers.no_more_attempts:
+        request.body.rewind()
+        raise error
     return _retry.FirstAnswer(request.operation.name, request.invocation_id, error=error)
 
 
@@ -181,8 +185,10 @@ async def _refused(
     """The answer for botocore, unless it is plainly a refusal, which is raised."""
     operation = request.operation
     body = safe_for_botocore(body)
-    refusal = await plain_refusal(client, operation, status, headers, body)
+    is_last = request.handlers.no_more_attempts
+    refusal = await plain_refusal(client, operation, status, headers, body, is_last=is_last)
     if refusal is not None:
+        request.body.rewind()
         await _note(request, refusal)
         error = client.exceptions.from_code(refusal["Error"]["Code"])
         raise error(refusal, operation.name)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Protocol, TypeAlias
-
-if TYPE_CHECKING:
-    from greenlang_async_storage.fastpath.transport._message import Message
+from typing import IO, Protocol, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 RequestBody: TypeAlias = Buffer | IO[bytes] | None
@@ -63,16 +60,4 @@ class WireResponse(Protocol):
 
     def close(self) -> None:
         """Give the slot back at once; the connection is reused only when the body was read to its end."""
-        ...
-
-
-class Transport(Protocol):
-    """One exchange at a time per connection; every exit, a cancel included, gives the slot back."""
-
-    async def deliver(self, origin: Origin, request: Message) -> WireResponse:
-        """
-        The response to *request*, as soon as its head has arrived.
-
-        Errors are the botocore classes aiobotocore's own session raises.
-        """
         ...

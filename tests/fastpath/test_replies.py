@@ -114,3 +114,23 @@ def _zones(value: Any) -> Any:
     if isinstance(value, list):
         return [_zones(each) for each in value]
     return type(value.tzinfo) if hasattr(value, "tzinfo") else None
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_failures_without_another_attempt(status: int) -> None:
+    """Where botocore would not try again it is not run again either, and the error is the same."""
+    failure = b"<Error><Code>SlowDown</Code><Message>later</Message></Error>"
+    async with twins({"retries": {"mode": "standard", "total_max_attempts": 1}}) as pair:
+        await outcome(pair.fast, "HeadObject", {"Bucket": "b", "Key": "k"})
+        before = fastpath.statistics().handed_over
+        for reply in (Reply(status, [], failure), Reply(status, [], b"busy"), Reply(error=OSError("gone"))):
+            pair.expect(reply)
+            plain, fast = [
+                await outcome(client, "HeadObject", {"Bucket": "b", "Key": "k"})
+                for client in (pair.plain, pair.fast)
+            ]
+            assert fast == plain
+            assert plain.error is not None
+        assert fastpath.statistics().handed_over == before
