@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from greenlang_async_storage import Bucket, S3IntegrityError, S3LocalFileError, S3NotFoundError, _local_files
+from greenlang_async_storage import Bucket, S3IntegrityError, S3LocalFileError, S3NotFoundError
 from greenlang_async_storage.artifacts import ModelStore
 from tests.support.faults import BUCKET, MIB, laboratory
 
@@ -47,7 +48,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
             seen.append((Path(path).name, flags, stat.S_IMODE(os.fstat(descriptor).st_mode)))
         return descriptor
 
-    monkeypatch.setattr(_local_files.os, "open", recorded)
+    monkeypatch.setattr(os, "open", recorded)
     return seen
 
 
@@ -90,7 +91,7 @@ async def test_s08_a_planted_link_is_not_followed(
     outside.write_bytes(b"untouched")
     folder = tmp_path / "folder"
     folder.mkdir()
-    monkeypatch.setattr(_local_files.secrets, "token_hex", lambda _size: "0" * 16)
+    monkeypatch.setattr(secrets, "token_hex", lambda _size: "0" * 16)
     for name in ("file", "key"):
         (folder / f".{name}.{'0' * 16}.part").symlink_to(outside)
         (folder / f".{name}.resume.part").symlink_to(outside)

@@ -40,7 +40,7 @@ CALLS: Final[dict[str, Callable[[Bucket, Path], Awaitable[object]]]] = {
     "head": lambda lake, _: lake.head("key"),
     "exists": lambda lake, _: lake.exists("key"),
     "list": lambda lake, _: anext(lake.list_objects()),
-    "prefixes": lambda lake, _: anext(lake.list_prefixes(), None),  # type: ignore[arg-type, return-value]
+    "prefixes": lambda lake, _: anext(lake.list_prefixes(), None),
     "versions": lambda lake, _: anext(lake.list_versions()),
     "tags": lambda lake, _: lake.get_tags("key"),
     "set tags": lambda lake, _: lake.set_tags("key", {"a": "b"}),
