@@ -22,8 +22,23 @@ FULL_MINUTES: Final = 30.0
 
 LEAST: Final = 0.98
 CORE: Final = (
-    *("body", "chunks", "chunks_source", "chunks_source_exits", "closing", "collector", "concurrency"),
-    *("concurrency_cancel", "concurrency_cleanup", "concurrency_groups", "concurrency_progress"),
+    *(
+        "body",
+        "chunks",
+        "chunks_size",
+        "chunks_source",
+        "chunks_source_exits",
+        "closing",
+        "collector",
+        "concurrency",
+    ),
+    *(
+        "concurrency_cancel",
+        "concurrency_cleanup",
+        "concurrency_groups",
+        "concurrency_progress",
+        "concurrency_windows",
+    ),
     *("connection", "errors", "fault_coverage", "irsa", "lifecycle", "listing_faults", "local_files"),
     *("names", "options", "requests", "retry", "settings", "verify"),
 )
