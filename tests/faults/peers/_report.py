@@ -61,7 +61,7 @@ def table(scores: Sequence[Score], day: str, step: int) -> str:
         ),
         "",
         f"Run on {day} by `python -m tests.faults.peers --write`"
-        + ("." if step == 1 else f", every {step}th case."),
+        + ("." if step == 1 else f", one of every {step} cases."),
     ]
     return "\n".join(lines)
 

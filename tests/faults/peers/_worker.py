@@ -11,6 +11,7 @@ import sys
 import zlib
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.faults.peers._libraries import BUCKET, LIBRARIES, MIB, PART, Library
 from tests.faults.peers._rules import LIMIT, Observed, Score, broken, counts
 
 SLOTS: Final = 8
+THREADS: Final = 512
 CONFIRMING: Final = 4
 """Slots in which findings are looked at again."""
 SETTLES: Final = 0.5
@@ -254,7 +256,10 @@ def main() -> None:
 
 
 async def _scored(name: str, step: int, folder: Path) -> Score:
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)
+    # A thread whose call hangs is lost: the next call must not wait for it.
+    loop.set_default_executor(ThreadPoolExecutor(THREADS))
     return await score(name, step, folder)
 
 
