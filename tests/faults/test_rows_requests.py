@@ -167,7 +167,7 @@ async def test_f10_a_store_that_is_busy(lab: Lab, reply: dict[str, Any]) -> None
 
 
 async def test_f10_a_gateways_503_tells_nothing_of_a_write(lab: Lab) -> None:
-    """Without S3's own code a 503 may come from a proxy that lost the reply: our own object is no conflict."""
+    """Without S3's own code a 503 may be a proxy's that lost the reply: our own object is no conflict."""
     lab.plan(Fault("PutObject", 1, "reply_head", "replace", status=503, body="<html>no upstream</html>"))
     await lab.lake.upload_bytes("key", SMALL, if_none_match=True)
     assert lab.check.content("key") == SMALL

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from greenlang_async_storage import StorageSettings
 from greenlang_async_storage._connection import ClientHooks, Connection
+from greenlang_async_storage._types import Buffer, PartData
 
 
 class Renewals:
@@ -23,12 +24,18 @@ class Renewals:
         return True
 
 
+def one_buffer(data: PartData, _sha256: str | None) -> Buffer:
+    """The payload of a body, as it was given."""
+    assert not isinstance(data, tuple)
+    return data
+
+
 def scripted_connection(
     renewals: Callable[[], Awaitable[object]] | None = None, **settings: Any
 ) -> Connection:
     """An open connection around a client that sends nothing."""
     client = SimpleNamespace(meta=SimpleNamespace(endpoint_url="http://127.0.0.1:1", region_name="us-east-1"))
-    hooks = ClientHooks(renewals or Renewals(), lambda data, _sha256: data)
+    hooks = ClientHooks(renewals or Renewals(), one_buffer)
     return Connection(cast("Any", client), StorageSettings(**settings), hooks)
 
 
