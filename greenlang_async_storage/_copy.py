@@ -68,11 +68,24 @@ class _Source:
     @property
     def etag(self) -> str:
         """With its quotes, as conditions want it."""
-        return self.head["ETag"]
+        if etag := self.head.get("ETag"):
+            return etag
+        raise self._incomplete("ETag")
 
     @property
     def size(self) -> int:
-        return self.head["ContentLength"]
+        if (size := self.head.get("ContentLength")) is not None:
+            return size
+        raise self._incomplete("Content-Length")
+
+    def _incomplete(self, header: str) -> S3Error:
+        return S3Error(
+            f"the store's reply has no {header}",
+            operation="HeadObject",
+            bucket=self.bucket,
+            key=self.key,
+            remedy="Ask the operator of the store, or of a proxy before it, what takes it away.",
+        )
 
     @property
     def reference(self) -> CopySourceTypeDef:

@@ -118,6 +118,19 @@ async def test_s13_objects_have_no_such_limit(fast_path: bool) -> None:
 
 
 @BOTH_PATHS
+async def test_s13_a_reply_that_lacks_what_s3_always_says(fast_path: bool) -> None:
+    """A source without an ETag cannot be pinned: that is told, and nothing is copied."""
+    async with (
+        Server() as server,
+        lake_at(f"http://127.0.0.1:{server.port}", fast_path=fast_path) as lake,
+    ):
+        server.answers(reply())
+        with pytest.raises(S3Error, match="has no ETag"):
+            await lake.copy("a", "b")
+        assert [request.method for request in server.requests] == ["HEAD"]
+
+
+@BOTH_PATHS
 async def test_s13_honest_replies_pass(fast_path: bool) -> None:
     """A page of 1,000 keys of 1,024 bytes is well within the limits."""
     store = MemoryS3()
