@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import ctypes
 import errno
 import mmap
 import os
@@ -18,6 +19,7 @@ from greenlang_async_storage import (
     S3CredentialsError,
     S3InvalidRequestError,
     S3LocalFileError,
+    StorageSession,
     StorageSettings,
 )
 from greenlang_async_storage.testing import Fault, MemoryS3
@@ -150,3 +152,21 @@ async def test_f10_aiobotocore_without_aioboto3(monkeypatch: pytest.MonkeyPatch)
     async with store.open_session() as session:
         await session.bucket(BUCKET).upload_bytes("key", SMALL)
     assert store.get(BUCKET, "key") == SMALL
+
+
+@pytest.mark.allow_blocking("a package is imported anew")
+async def test_f10_an_aioboto3_that_lacks_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation that is broken is told as that, not taken for one without it."""
+    monkeypatch.delitem(sys.modules, "aioboto3", raising=False)
+    monkeypatch.setitem(sys.modules, "aioboto3.session", None)
+    session = StorageSession(StorageSettings(**MemoryS3().settings_kwargs()))
+    with pytest.raises(ModuleNotFoundError, match=r"aioboto3\.session"):
+        async with session:
+            pass
+
+
+async def test_f32_pieces_of_a_type_nobody_knows(lab: Lab) -> None:
+    """Structures of another library: their bytes, copied."""
+    numbers = (ctypes.c_int * 4)(1, 2, 3, 4)
+    await lab.lake.upload_stream("key", [memoryview(numbers)])
+    assert lab.check.content("key") == bytes(numbers)
