@@ -183,6 +183,7 @@ def main() -> int:
     parser.add_argument("--plain", action="store_true", help="botocore's own pipeline, without the fast path")
     parser.add_argument("--trace", action="store_true", help="slowly: tell which lines hold what grew")
     parser.add_argument("--output", type=Path, default=RESULTS, help="the file of the figures")
+    parser.add_argument("--plot", type=Path, default=PLOT, help="the plot, without .svg and .png")
     arguments = parser.parse_args()
     plan = Plan(seconds=arguments.minutes * 60)
     growth = Growth(plan.seconds * WARM_UP) if arguments.trace else None
@@ -213,8 +214,8 @@ def main() -> int:
     print(f"{found.samples[-1].requests:,} requests; memory {found.drift:+.2f} MiB after the warm-up")
     print("\n".join(problems) or "flat: nothing grew, nothing was left open, every read was right")
     if environment.PYTHON.exists():
-        command = [str(environment.PYTHON), "-m", "benchmarks.soak_chart", str(arguments.output), str(PLOT)]
-        subprocess.run(command, check=True, cwd=environment.ROOT)
+        command = [str(environment.PYTHON), "-m", "benchmarks.soak_chart", str(arguments.output)]
+        subprocess.run([*command, str(arguments.plot)], check=True, cwd=environment.ROOT)
     return 1 if problems else 0
 
 
