@@ -78,7 +78,8 @@ async def _core(run: Run, at: Scene) -> None:
 
 
 async def _ring(run: Run, at: Scene) -> None:
-    for weather in ("fair", "reply lost", "ends lost"):
+    # It stands on the same calls: once in bad weather is enough.
+    for weather in ("fair", "reply lost", "ends lost")[: 1 if run.rounds else 3]:
         at.weather = weather
         await cancelled(at, RING, list(RING), run.tally)
 
