@@ -6,12 +6,14 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self
 
 from greenlang_async_storage import Bucket, StorageSettings
 from greenlang_async_storage._chunks import _plan as _part_sizes
 from greenlang_async_storage._connection import ClientHooks, Connection
+from greenlang_async_storage._log import log
 from tests.faults._life import HOOK, SCENES, Plan, Scene, live, plan
 from tests.faults._played import MOST_SHRUNK, Played, smallest, told
 from tests.faults._promises import require
@@ -28,8 +30,15 @@ MOST_TURNS: Final = 200_000
 WITHOUT_FILES: Final[tuple[Scene, ...]] = tuple(scene for scene in SCENES if scene is not files)
 
 
+@cache
+def _warned_once() -> None:
+    """What the first warning of a process imports draws random numbers: not in the middle of a life."""
+    log.warning("storage.lives_began")
+
+
 def small_parts(size: int = PART) -> None:
     """Let the SDK send parts of *size* bytes, in this process, for good."""
+    _warned_once()
     _part_sizes.MIN_PART_BYTES = size  # type: ignore[misc]  # a seam for tests
 
 
