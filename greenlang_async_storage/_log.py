@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING
+
+import structlog
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
-
-    from structlog.stdlib import BoundLogger
 
 LOGGER_NAME = "greenlang_async_storage"
 _stdlib = logging.getLogger(LOGGER_NAME)
@@ -97,15 +96,10 @@ def _render(
     return (text,), {"exc_info": exc_info, "extra": extra}
 
 
-@cache
-def _bound() -> BoundLogger:
-    """The logger, made with the first event: importing structlog is a tenth of importing this package."""
-    import structlog
-
-    bound: BoundLogger = structlog.wrap_logger(
-        _stdlib, processors=[_redact, _render], wrapper_class=structlog.stdlib.BoundLogger
-    )
-    return bound
+# Imported with the package, though it is a tenth of that: the first event may come from a running loop.
+_bound: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+    _stdlib, processors=[_redact, _render], wrapper_class=structlog.stdlib.BoundLogger
+)
 
 
 class Log:
@@ -121,17 +115,17 @@ class Log:
     def debug(self, event: str, **facts: object) -> None:
         """One event per request."""
         if _stdlib.isEnabledFor(logging.DEBUG):
-            _bound().debug(event, **facts)
+            _bound.debug(event, **facts)
 
     def info(self, event: str, **facts: object) -> None:
         """Rare facts, such as a session opened."""
         if _stdlib.isEnabledFor(logging.INFO):
-            _bound().info(event, **facts)
+            _bound.info(event, **facts)
 
     def warning(self, event: str, **facts: object) -> None:
         """Something was retried, aborted or cleaned up with a failure."""
         if _stdlib.isEnabledFor(logging.WARNING):
-            _bound().warning(event, **facts)
+            _bound.warning(event, **facts)
 
 
 log = Log()

@@ -65,11 +65,12 @@ class AdaptiveLimiter:
 
     Costs nothing until the first throttle. After a second with refusals the rate is `LIMITER_HEADROOM`
     times what was accepted in it: a store at its limit sees a few requests more than it takes. A second with
-    next to none doubles the rate, so a store that refuses a few at random is not slowed down for them; once
-    nobody needs half the rate the limiter switches itself off.
+    next to none doubles the rate, so a store that refuses a few at random is not slowed down for them; one
+    without any brings it back to where a store that was gone had been before. Once nobody needs half the rate
+    the limiter switches itself off.
     """
 
-    __slots__ = ("_accepted", "_before", "_clock", "_next", "_refused", "_sent", "_since", "rate")
+    __slots__ = ("_accepted", "_before", "_clock", "_known", "_next", "_refused", "_sent", "_since", "rate")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.rate: float | None = None
@@ -80,6 +81,8 @@ class AdaptiveLimiter:
         self._sent = self._accepted = self._refused = 0
         self._before = 0.0
         """Accepted per second, in the period before this one."""
+        self._known = 0.0
+        """Requests per second for a store that refuses none: what it took before it refused most."""
 
     def reserve(self, latest: float = math.inf) -> float:
         """Seconds to wait before the next request may go; takes that place unless it is after *latest*."""
@@ -101,7 +104,8 @@ class AdaptiveLimiter:
         self._refused += 1
         if self.rate is None:
             accepted = self._accepted / max(now - self._since, LIMITER_PERIOD / 10)
-            self.rate = max(LIMITER_FLOOR, LIMITER_HEADROOM * max(accepted, self._before))
+            self._known = LIMITER_HEADROOM * max(accepted, self._before)
+            self.rate = max(LIMITER_FLOOR, self._known)
 
     def succeeded(self) -> None:
         """A request went through."""
@@ -117,18 +121,23 @@ class AdaptiveLimiter:
         if self.rate is not None:
             grown = self.rate * LIMITER_GROWTH
             if self._refused > LIMITER_TOLERANCE * (self._accepted + self._refused):
-                self._adjust(now, max(LIMITER_FLOOR, min(grown, LIMITER_HEADROOM * accepted)))
+                taken = LIMITER_HEADROOM * accepted
+                if self._accepted > self._refused:  # it has a limit, and is not just gone
+                    self._known = taken
+                self._adjust(now, max(LIMITER_FLOOR, min(grown, taken)))
             elif self._next <= now and self._sent / period < self.rate / 2:
                 self.rate, self._next = None, 0.0
             else:
-                self._adjust(now, grown)
+                back = self._accepted > 0 and self._refused == 0
+                self._adjust(now, max(grown, self._known) if back else grown)
         self._since, self._before = now, accepted
         self._sent = self._accepted = self._refused = 0
 
     def _adjust(self, now: float, rate: float) -> None:
-        """Change the rate; the queue of those who wait already moves with it."""
+        """Change the rate. Those who wait already keep their times; behind them it moves up with the rate."""
         assert self.rate is not None  # noqa: S101  # only called while limiting
-        self._next = now + max(0.0, self._next - now) * self.rate / rate
+        if rate > self.rate:
+            self._next = now + max(0.0, self._next - now) * self.rate / rate
         self.rate = rate
 
 

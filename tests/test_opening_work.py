@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from typing import NoReturn
 
 import pytest
@@ -47,21 +45,3 @@ def look_up() -> None:
 async def test_an_unknown_service_is_still_botocores_error() -> None:
     """A service without a model is refused as before, with the names of those there are."""
     await asyncio.to_thread(look_up)
-
-
-async def test_the_log_is_made_with_its_first_event() -> None:
-    """Importing the package does not import structlog; an event arrives at a stdlib handler all the same."""
-    code = (
-        "import logging, sys; logging.basicConfig(format='%(message)s', stream=sys.stdout)\n"
-        "import greenlang_async_storage\n"
-        "print('structlog' in sys.modules)\n"
-        "from greenlang_async_storage._log import log\n"
-        "log.warning('storage.thing_happened', secret='s', count=1)\n"
-    )
-    done = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines() == [
-        "False",
-        "storage.thing_happened secret='[redacted]' count=1",
-    ]

@@ -162,6 +162,34 @@ def test_the_rate_falls_in_an_outage_and_comes_back() -> None:
     assert after.rate is None
 
 
+def test_a_store_that_was_gone_gets_its_old_rate_back_at_once() -> None:
+    """A second in which it refuses nothing is enough: the rate does not double from a crawl."""
+    clean, _ = _goodput(lambda _now: True, 10)
+    _, after = _goodput(lambda now: not 5 < now < 15, 17)
+    assert after.rate is not None
+    assert after.rate >= clean
+
+
+def test_a_queue_made_at_a_higher_rate_is_not_stretched() -> None:
+    """Callers who have their time keep it, so those behind them do not wait for places nobody uses."""
+    clock = Clock()
+    clock.now = 0.0
+    limiter = AdaptiveLimiter(clock)
+    for _ in range(1_000):
+        limiter.reserve()
+        limiter.succeeded()
+        clock.now += 0.0009
+    limiter.throttled()
+    clock.now += 1.1
+    limiter.throttled()
+    assert limiter.rate is not None
+    last = [limiter.reserve() for _ in range(int(5 * limiter.rate))][-1]
+    clock.now += 1.1
+    limiter.throttled()
+    assert limiter.rate == LIMITER_FLOOR
+    assert limiter.reserve() <= last - 1.1 + 1.0 / LIMITER_FLOOR
+
+
 def test_one_burst_of_refusals_is_one_sign() -> None:
     """Thirty-two requests refused at once do not lower the rate thirty-two times."""
     clock = Clock()
