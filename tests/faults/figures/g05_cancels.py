@@ -101,7 +101,8 @@ async def _round(run: Run, folder: Path) -> None:
                 await cancel_twice_everywhere(at.begin(work), at.check, tally=run.tally)
 
     await run.guarded(f"buckets, round {run.rounds + 1}", core)
-    await run.guarded(f"artifacts, directories, tables, round {run.rounds + 1}", ring)
+    if not run.rounds or not run.over():
+        await run.guarded(f"artifacts, directories, tables, round {run.rounds + 1}", ring)
     if not run.rounds:
         await run.guarded("sessions", sessions)
     run.rounds += 1
