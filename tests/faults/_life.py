@@ -66,8 +66,6 @@ REFUSALS: Final = (
 """Replies of a store that did nothing."""
 AFTERWARDS: Final = ((500, "InternalError"), (504, "GatewayTimeout"), (502, "BadGateway"), (503, None))
 """Replies that may come although the store did it. The others are the store's word that it did not."""
-NOT_DRAWN: Final = frozenset({("PutObject", "twice")})
-"""A proxy that repeats a conditional put gets 412 for its own echo: a limit docs/reliability.md tells of."""
 HOOK: Final = "overwrite"
 
 
@@ -104,7 +102,7 @@ def plan(
     while len(faults) < most:
         operation = draw.choice(operations)
         phase, action = draw.choice(choices)
-        if (operation, action) in NOT_DRAWN or (phase, action) in left_out:
+        if (phase, action) in left_out:
             continue
         status, code = draw.choice(AFTERWARDS if phase == "reply_head" else REFUSALS)
         replaced = action == "replace"
