@@ -55,6 +55,23 @@ def test_s15_tags_are_kept_as_given_or_refused(tags: dict[str, str]) -> None:
     assert not any(name.lower().startswith("aws:") for name in made)
 
 
+@pytest.mark.parametrize(
+    ("tags", "limit"),
+    [
+        ({str(number): "v" for number in range(11)}, "at most 10"),
+        ({"k" * 129: "v"}, "allows 128"),
+        ({"k": "v" * 257}, "allows 256"),
+        ({"aws:k": "v"}, "aws:"),
+    ],
+)
+def test_s15_tags_have_their_limits(tags: dict[str, str], limit: str) -> None:
+    """Each limit is named in the refusal; what is just within passes."""
+    with pytest.raises(S3InvalidRequestError, match=limit):
+        prepare_tags(tags)
+    within = {str(number): "v" * 256 for number in range(10)}
+    assert prepare_tags(within) == within
+
+
 @pytest.mark.asyncio
 async def test_s15_links_for_strangers_content_are_attachments() -> None:
     """With a file name a link makes the browser save, whatever type the object claims to be."""
