@@ -130,6 +130,16 @@ faults: $(INSTALLED) minio ## what docs/reliability.md promises, measured: 20 mi
 faults-full: $(INSTALLED) minio ## the same at the size of a night: hours
 	GREENLANG_FAULTS=full CI=true $(BIN)/python -m tests.faults.figures --full --write
 
+.PHONY: soak
+soak: $(INSTALLED) minio ## ten minutes of every kind of call on MinIO; what the process holds must stay flat
+	$(BIN)/python -m benchmarks.soak --minutes 10
+
+.PHONY: audit
+audit: ## known vulnerabilities of the pinned versions, from public advisories
+	$(call create_venv,.venv-audit)
+	.venv-audit/bin/python -m pip install -q pip-audit==2.10.1
+	.venv-audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip
+
 .PHONY: bench
 bench: $(INSTALLED) minio ## benchmarks, a short run
 	$(BIN)/python -m benchmarks

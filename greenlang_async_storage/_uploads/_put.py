@@ -28,9 +28,9 @@ async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
     Its metadata say which upload made it and, where *digest* has it, the SHA-256 of *data*.
 
     S3 compares the bytes with the checksum of *digest*, and the checksum S3 answers is compared with it too:
-    on a difference the object is sent once more, then `S3IntegrityError`. A condition that fails after an
-    attempt whose reply was lost is settled by the object's upload token, for it may have failed on our own
-    object.
+    on a difference the object is sent once more, then `S3IntegrityError`. A condition that fails is settled by
+    the object's upload token, for it may have failed on our own object: after an attempt whose reply was lost,
+    or when a proxy sent the request twice.
     """
     conn, bucket, key = transfer.conn, transfer.bucket, transfer.key
     token, size, algorithm = new_upload_token(), nbytes(data), transfer.checksum
@@ -67,8 +67,6 @@ async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
         except S3PreconditionFailedError as error:
             if second:
                 break  # the object that was acknowledged wrongly is there, and refuses its own correction
-            if not error.ambiguous:
-                raise
             return await _settle(conn, Written(bucket, key, token, size, checksum), error)
         etag, stored = reply.get("ETag", "").strip('"'), stored_checksum(reply)
         if etag and (stored is None or checksum is None or stored.value == checksum.value):
