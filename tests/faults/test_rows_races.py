@@ -139,7 +139,7 @@ async def test_f13_every_request_sent_twice(behaviour: Any) -> None:
         await lake.delete("plain")
         assert lab.store.keys(BUCKET) == ["large", "moved"]
         assert lab.check.content("large") == large
-        # The store refuses the second create, and that is the only answer anybody hears: the token settles it.
+        # The store refuses the second create, the only answer anybody hears: the token settles it.
         await lake.upload_bytes("once", body(2, 10), if_none_match=True)
         with pytest.raises(S3PreconditionFailedError):
             await lake.upload_bytes("once", body(3, 10), if_none_match=True)
