@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from botocore.auth import UNSIGNED_PAYLOAD
-
 from greenlang_async_storage.fastpath._pieces import Pieces
 from greenlang_async_storage.fastpath._wire import Buffer
 
@@ -23,7 +21,7 @@ class Payload:
     before the call has returned. A call that the fast path passes on gets the plain bytes.
     """
 
-    UNSIGNED: Final[str] = UNSIGNED_PAYLOAD
+    UNSIGNED: Final = "UNSIGNED-PAYLOAD"
     """
     For calls with a checksum over https only: TLS keeps others from changing the body, and the store compares
     the checksum, a signed header.

@@ -15,12 +15,21 @@ from greenlang_async_storage.fastpath.transport._response import WholeResponse
 _IS_PROXY = any(base.__name__ == "ObjectProxy" for base in StreamingBody.__mro__)
 _PREFIX = "_self" if _IS_PROXY else ""
 _AMOUNT = f"{_PREFIX}_amount_read"
+_LENGTH = f"{_PREFIX}_content_length"
 _UNCHECKED = f"{_PREFIX}_unchecked"
+_DIGEST = f"{_PREFIX}_digest"
 _WIRE = f"{_PREFIX}_wire"
 
 
 class PlainBody(StreamingBody):  # type: ignore[misc]
     """A body botocore would not check, with what the layers above need beside aiobotocore's methods."""
+
+    async def read(self, amt: int | None = None) -> bytes:
+        """At most *amt* bytes, all of the rest without it."""
+        if amt is None and (data := _at_once(self)) is not None:
+            return data
+        rest: bytes = await super().read(amt)
+        return rest
 
     @property
     def bytes_received(self) -> int:
@@ -61,9 +70,18 @@ class CheckedBody(StreamingChecksumBody):  # type: ignore[misc]
         At most *amt* bytes, all of the rest without it; FlexibleChecksumError at the end of a body that
         differs.
         """
-        base = StreamingBody if getattr(self, _UNCHECKED, False) else StreamingChecksumBody
-        data: bytes = await base.read(self, amt)
-        return data
+        checked = not getattr(self, _UNCHECKED)
+        if amt is None and (data := _at_once(self)) is not None:
+            if checked:
+                # A proxy's way to attributes that are not its own is long.
+                digest, expected = getattr(self, _DIGEST)
+                digest.update(data)
+                if digest.b64digest() != expected:
+                    self._validate_checksum()
+            return data
+        base = StreamingChecksumBody if checked else StreamingBody
+        rest: bytes = await base.read(self, amt)
+        return rest
 
     @property
     def bytes_received(self) -> int:
@@ -98,7 +116,7 @@ class CheckedBody(StreamingChecksumBody):  # type: ignore[misc]
         setattr(self, _UNCHECKED, True)
 
     def _check(self, data: Buffer, *, ended: bool) -> None:
-        checked = not getattr(self, _UNCHECKED, False)
+        checked = not getattr(self, _UNCHECKED)
         if checked:
             self._checksum.update(data)
         if ended:
@@ -115,10 +133,25 @@ def streamed_body(
     if algorithm is None:
         body = PlainBody(raw, length)
     else:
-        body = CheckedBody(raw, length, _CHECKSUM_CLS[algorithm](), expected)
+        digest = _CHECKSUM_CLS[algorithm]()
+        body = CheckedBody(raw, length, digest, expected)
+        setattr(body, _DIGEST, (digest, expected))
+        setattr(body, _UNCHECKED, False)
     setattr(body, _WIRE, wire)
     found: PlainBody | CheckedBody = body
     return found
+
+
+def _at_once(body: Untyped) -> bytes | None:
+    """All of a body of which nothing was read yet, when it came whole with its head."""
+    wire = getattr(body, _WIRE)
+    length = getattr(body, _LENGTH)
+    if type(wire) is not WholeResponse or length is None or not length.isdecimal():
+        return None
+    data = wire.take(int(length))
+    if data is not None:
+        setattr(body, _AMOUNT, len(data))
+    return data
 
 
 async def _receive(body: Untyped, view: memoryview) -> int:

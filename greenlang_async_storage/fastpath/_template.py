@@ -31,7 +31,8 @@ _PLACES: Final = frozenset({Place.PATH, Place.HEADER, Place.METADATA, Place.BODY
 _UNFIT: Final = frozenset({"SSECustomerKey", "SSECustomerKeyMD5", "ChecksumAlgorithm", "ContentLength"})
 _UNFIT_HEADERS: Final = frozenset({"transfer-encoding", "x-amzn-trace-id"})
 
-Form = tuple[str, str, tuple[str, ...], tuple[str, ...], bool]
+Form = tuple[str, str, tuple[str, ...], tuple[str, ...], bool, bool]
+"""Operation, bucket, parameters, metadata; whether the body is announced by `Expect`, and left unsigned."""
 
 
 class Learnt(NamedTuple):
@@ -64,7 +65,7 @@ def form_of(name: str, parameters: dict[str, Any], expects: Callable[[int], bool
     bucket = parameters.get("Bucket")
     if type(bucket) is not str:
         return None
-    announced = False
+    announced = unsigned = False
     if "Body" in parameters:
         body = parameters["Body"]
         kind = type(body)
@@ -72,12 +73,13 @@ def form_of(name: str, parameters: dict[str, Any], expects: Callable[[int], bool
             announced = expects(len(body))
         elif kind is not Payload:
             return None
+        unsigned = kind is Payload and body.sha256_hex == Payload.UNSIGNED
     metadata = parameters.get("Metadata")
     if metadata is None:
-        return name, bucket, tuple(parameters), (), announced
+        return name, bucket, tuple(parameters), (), announced, unsigned
     if type(metadata) is not dict or any(type(each) is not str for each in metadata):
         return None
-    return name, bucket, tuple(parameters), tuple(metadata), announced
+    return name, bucket, tuple(parameters), tuple(metadata), announced, unsigned
 
 
 def settings_of(config: Any) -> tuple[object, ...]:

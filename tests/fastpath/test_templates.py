@@ -180,6 +180,17 @@ async def test_payloads_by_their_digest(used: list[str]) -> None:
     assert used == ["k"]
 
 
+async def test_bodies_left_unsigned_have_a_form_of_their_own(used: list[str]) -> None:
+    """What one call leaves out of the signature is signed in the next one that asks for it."""
+    digest = "ab" * 32
+    async with twins(endpoint_url="https://store.example") as pair:
+        for sha256_hex in (Payload.UNSIGNED, digest, Payload.UNSIGNED, digest):
+            body = Payload(b"1", sha256_hex)
+            await pair.fast.put_object(Bucket="bucket", Key="k", Body=body, ChecksumCRC32="AAAAAA==")
+            assert ("x-amz-content-sha256", sha256_hex) in pair.fast_session.sent[-1].headers
+    assert used == ["k", "k"]
+
+
 async def test_templates_are_bounded() -> None:
     """Many buckets do not fill the memory, and no template keeps a body."""
     async with twins(endpoint_url="http://localhost:9000") as pair:

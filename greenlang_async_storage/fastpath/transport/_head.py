@@ -9,24 +9,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 import httptools
 
 from greenlang_async_storage.fastpath._wire import decoded
 from greenlang_async_storage.fastpath.transport._errors import BadResponseError
 
+_T = TypeVar("_T")
 HEAD_LIMIT = 65_536
 """Most bytes of a response head, interim (1xx) ones included; also of chunk headers and trailers in a row."""
 
-# Status line and fields without anything that could be read in two ways (RFC 9112, 4 and 5).
-_PLAIN_HEAD: Final = re.compile(
-    rb"HTTP/1\.1 [2-5][0-9][0-9](?: [ -~]*)?\r\n"
-    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [!-~](?:[ -~]*[!-~])?\r\n)*\r\n"
-)
+# Lines without anything that could be read in two ways (RFC 9112, 4 and 5).
+_PLAIN_STATUS: Final = re.compile("HTTP/1\\.1 ([2-5][0-9][0-9])(?: [ -~]*)?")
+_PLAIN_FIELD: Final = re.compile("([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([!-~](?:[ -~]*[!-~])?)")
 _PARSED: Final = frozenset({"connection", "proxy-connection", "transfer-encoding", "upgrade"})
 """Fields that decide about framing or the connection."""
 _LENGTH_DIGITS: Final = 18
+_REMEMBERED: Final = 2048
+_MEMORABLE: Final = 128
+# Servers send most lines again and again: each is checked and taken apart when it is met first.
+_statuses: dict[str, int] = {}
+_fields: dict[str, tuple[str, str]] = {}
+_END: Final = ["", ""]
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 NO_BODY = 0
@@ -170,15 +175,21 @@ def _plain_head(block: bytes, *, answers_head: bool) -> PlainHead | None:
     """The head in *block*, or `None` where a parser should look at it."""
     if block == _CONTINUE:
         return PlainHead(100, [], {}, 0)
-    if _PLAIN_HEAD.fullmatch(block) is None:
+    try:
+        lines = block.decode("ascii").split("\r\n")
+    except UnicodeDecodeError:
         return None
-    lines = block.decode("ascii").split("\r\n")
-    status = int(lines[0][9:12])
+    status = _statuses.get(lines[0]) or _status(lines[0])
+    if not status or lines[-2:] != _END:
+        return None
     del lines[0], lines[-2:]
     fields: dict[str, str] = {}
     for line in lines:
-        name, _, value = line.partition(": ")
-        fields[name.lower()] = value
+        field = _fields.get(line) or _field(line)
+        if field is None:
+            return None
+        name, value = field
+        fields[name] = value
     if not _PARSED.isdisjoint(fields):
         return None
     if len(fields) != len(lines) and block.lower().count(b"\r\ncontent-length:") > 1:
@@ -188,6 +199,32 @@ def _plain_head(block: bytes, *, answers_head: bool) -> PlainHead | None:
     if not length.isdecimal() or len(length) > _LENGTH_DIGITS:
         return None
     return PlainHead(status, lines, fields, 0 if bodyless else int(length))
+
+
+def _status(line: str) -> int:
+    """The status in a plain status line; 0 for another line."""
+    found = _PLAIN_STATUS.fullmatch(line)
+    if found is None:
+        return 0
+    _remember(_statuses, line, int(found[1]))
+    return int(found[1])
+
+
+def _field(line: str) -> tuple[str, str] | None:
+    """Name, in lower case, and value in a plain field line; None for another line."""
+    found = _PLAIN_FIELD.fullmatch(line)
+    if found is None:
+        return None
+    field = found[1].lower(), found[2]
+    _remember(_fields, line, field)
+    return field
+
+
+def _remember(lines: dict[str, _T], line: str, value: _T) -> None:
+    if len(line) <= _MEMORABLE:
+        if len(lines) >= _REMEMBERED:
+            lines.clear()
+        lines[line] = value
 
 
 def _parsed_head(block: bytes, *, answers_head: bool) -> ResponseHead:
