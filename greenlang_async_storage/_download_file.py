@@ -75,10 +75,10 @@ async def download_file(
     The first reply brings the object from its start; with more than two parts of *part_size* bytes, up to
     *concurrency* - 1 further connections fetch ranges from its end, held to the same version. Memory: at most
     4 MiB, and *part_size* bytes, per connection. The bytes go to a temporary file beside *path* (0600), are
-    verified and, with *durable*, synced to disk before the rename; the new file has the permissions of the one
-    it replaces. A link at *path* is replaced, not followed. Missing directories are made. *at* is the descriptor of the
-    directory of *path* for callers who hold it open: what stands at the names before the last is not looked
-    at then. It does not go with *resume*.
+    verified and, with *durable*, synced to disk before the rename; the new file has the permissions of the
+    one it replaces. A link at *path* is replaced, not followed. Missing directories are made. *at* is the
+    descriptor of the directory of *path* for callers who hold it open: what stands at the names before the
+    last is not looked at then. It does not go with *resume*.
 
     A failure or cancel removes the temporary file; a cancel that comes during the rename may leave the whole
     new file. With *resume*, the path of a small journal, the temporary file stays instead, and the next call

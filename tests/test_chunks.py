@@ -227,9 +227,7 @@ def test_a_small_rest_does_not_keep_a_large_piece() -> None:
 )
 def test_buffers_of_any_layout(piece: Buffer) -> None:
     """Wide items, several dimensions, strides: the bytes in logical order."""
-    assert joined(cut([b"x", piece, b"y"], PartPlan(5))) == (
-        b"x" + memoryview(piece).tobytes() + b"y"
-    )
+    assert joined(cut([b"x", piece, b"y"], PartPlan(5))) == (b"x" + memoryview(piece).tobytes() + b"y")
 
 
 @pytest.mark.parametrize("wrong", ["text", 7, None, [b"x"], object()])

@@ -28,9 +28,9 @@ async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
     Its metadata say which upload made it and, where *digest* has it, the SHA-256 of *data*.
 
     S3 compares the bytes with the checksum of *digest*, and the checksum S3 answers is compared with it too:
-    on a difference the object is sent once more, then `S3IntegrityError`. A condition that fails is settled by
-    the object's upload token, for it may have failed on our own object: after an attempt whose reply was lost,
-    or when a proxy sent the request twice.
+    on a difference the object is sent once more, then `S3IntegrityError`. A condition that fails is settled
+    by the object's upload token, for it may have failed on our own object: after an attempt whose reply was
+    lost, or when a proxy sent the request twice.
     """
     conn, bucket, key = transfer.conn, transfer.bucket, transfer.key
     token, size, algorithm = new_upload_token(), nbytes(data), transfer.checksum
