@@ -223,7 +223,7 @@ def test_a_small_rest_does_not_keep_a_large_piece() -> None:
         (ctypes.c_uint16 * 6)(1, 2, 3, 4, 5, 6),
         memoryview(b"").cast("I"),
     ],
-    ids=repr,
+    ids=["array", "cast", "two dimensions", "strided", "reversed", "ctypes", "empty"],
 )
 def test_buffers_of_any_layout(piece: Buffer) -> None:
     """Wide items, several dimensions, strides: the bytes in logical order."""
