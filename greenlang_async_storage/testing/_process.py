@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -86,6 +87,12 @@ class ServerProcess:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens when the child has ended."""
         self._child.send_signal(number)
+
+    def freeze(self) -> None:
+        """SIGSTOP, and wait until it has taken effect: the threads of a busy child go on for some moments."""
+        self._child.send_signal(signal.SIGSTOP)
+        if self._child.returncode is None and hasattr(os, "waitid"):  # not on macOS before Python 3.13
+            os.waitid(os.P_PID, self._child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def wait(self) -> int:
         """Block until the child ends; its exit code."""

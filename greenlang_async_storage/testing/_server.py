@@ -144,7 +144,7 @@ class StorageServer(ABC):
     def pause(self) -> None:
         """Freeze the server (SIGSTOP): connections are accepted by the kernel, nothing answers."""
         if self._process is not None:
-            self._process.signal(signal.SIGSTOP)
+            self._process.freeze()
 
     def resume(self) -> None:
         """End a `pause`."""

@@ -22,7 +22,6 @@ MIB = 1024 * 1024
 
 # The permission each request needs (S3 User Guide, "Required permissions for Amazon S3 API operations").
 PERMISSIONS = {
-    "_list_objects_in_columns": "s3:ListBucket",  # the same request, its reply read another way
     "abort_multipart_upload": "s3:AbortMultipartUpload",
     "complete_multipart_upload": "s3:PutObject",
     "create_multipart_upload": "s3:PutObject",

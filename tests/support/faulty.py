@@ -85,6 +85,9 @@ class FaultyClient:
         self.faults.setdefault(method, deque()).extend(faults)
 
     def __getattr__(self, method: str) -> Call:
+        if method.startswith("_"):
+            # The SDK's private doors lead past us; without them it takes the public ones.
+            raise AttributeError(method)
         real = getattr(self.real, method)
 
         async def call(**arguments: Any) -> Any:
