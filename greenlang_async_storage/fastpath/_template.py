@@ -23,7 +23,7 @@ from greenlang_async_storage.fastpath._payload import Payload
 from greenlang_async_storage.fastpath._serializer import Draft, quoted_key, visible
 from greenlang_async_storage.fastpath.transport._head import encode_head
 from greenlang_async_storage.fastpath.transport._message import Message, repeatable
-from greenlang_async_storage.fastpath.transport._upload import NOTHING, plan
+from greenlang_async_storage.fastpath.transport._upload import NOTHING, Upload, plan
 
 _OPERATIONS: Final = frozenset({"GetObject", "HeadObject", "PutObject", "DeleteObject"})
 _PLACES: Final = frozenset({Place.PATH, Place.HEADER, Place.METADATA, Place.BODY})
@@ -166,7 +166,11 @@ class Template:
         upload = NOTHING
         if self.has_body:
             content: Any = body.content
-            upload = plan(content, body.length, chunked=False)
+            upload = (
+                Upload(memoryview(content))
+                if type(content) is bytes
+                else plan(content, body.length, chunked=False)
+            )
             values.append(str(body.length))
             if self._algorithm is not None:
                 values.append(_checksums.compute(self._algorithm, content))

@@ -18,6 +18,7 @@ from greenlang_async_storage.fastpath.transport._errors import (
 from greenlang_async_storage.fastpath.transport._head import (
     BY_LENGTH,
     CHUNKED,
+    CONTINUE,
     HEAD_LIMIT,
     NO_BODY,
     PlainHead,
@@ -274,6 +275,11 @@ class Connection(SendingHalf, asyncio.BufferedProtocol):
         start = searched = 0
         if partial is None:
             buffer, view = self._scratch, self._view
+            if self._expecting and count == len(CONTINUE) and buffer.startswith(CONTINUE):
+                # What nearly every body that asks for it hears, and nothing else in this callback.
+                self._head_bytes += count
+                self._go_ahead()
+                return
         else:
             searched = max(0, len(partial) - 3)
             partial += self._view[:count]

@@ -32,7 +32,7 @@ _MEMORABLE: Final = 128
 _statuses: dict[str, int] = {}
 _fields: dict[str, tuple[str, str]] = {}
 _END: Final = ["", ""]
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 NO_BODY = 0
 BY_LENGTH = 1
@@ -173,7 +173,7 @@ def parse_head(block: bytes, *, answers_head: bool) -> PlainHead | ResponseHead:
 
 def _plain_head(block: bytes, *, answers_head: bool) -> PlainHead | None:
     """The head in *block*, or `None` where a parser should look at it."""
-    if block == _CONTINUE:
+    if block == CONTINUE:
         return PlainHead(100, [], {}, 0)
     try:
         lines = block.decode("ascii").split("\r\n")
