@@ -12,9 +12,10 @@ import pytest
 from greenlang_async_storage import fastpath
 from greenlang_async_storage.fastpath import _call, _signer
 from greenlang_async_storage.fastpath._body import THREAD_FROM
+from greenlang_async_storage.fastpath._mixin import FastPathMixin
 from greenlang_async_storage.fastpath._payload import Payload
 from greenlang_async_storage.fastpath._template import Template
-from tests.fastpath.recorders import Twins, twins
+from tests.fastpath.recorders import DEFAULTS, Twins, twins
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("frozen", "recorded")]
 
@@ -189,6 +190,20 @@ async def test_bodies_left_unsigned_have_a_form_of_their_own(used: list[str]) ->
             await pair.fast.put_object(Bucket="bucket", Key="k", Body=body, ChecksumCRC32="AAAAAA==")
             assert ("x-amz-content-sha256", sha256_hex) in pair.fast_session.sent[-1].headers
     assert used == ["k", "k"]
+
+
+async def test_no_secret_is_shown() -> None:
+    """A traceback with locals prints neither the signed head nor what a template keeps."""
+    async with twins(endpoint_url="http://localhost:9000", aws_session_token="TOKEN") as pair:
+        following = super(FastPathMixin, pair.fast)._make_api_call
+        parameters = {"Bucket": "bucket", "Key": "k"}
+        for _ in range(2):
+            request = await pair.fast._fastpath.request(pair.fast, "GetObject", parameters, following)
+        assert request.message is not None
+        assert b"TOKEN" in request.message.head
+        shown = repr((request, request.message, pair.fast._fastpath._templates, request.draft))
+        for secret in ("TOKEN", "Signature=", DEFAULTS["aws_secret_access_key"]):
+            assert secret not in shown
 
 
 async def test_templates_are_bounded() -> None:

@@ -24,6 +24,9 @@ class Message(NamedTuple):
     repeatable: bool
     """Sending it twice has the effect, and the answer, of sending it once."""
 
+    def __repr__(self) -> str:
+        return f"Message({self.method} {self.target.partition('?')[0]}, {len(self.head)} bytes of head)"
+
 
 def message(
     method: str, target: str, headers: list[tuple[str, str]], body: Any, content_length: int | None
