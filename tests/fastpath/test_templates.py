@@ -197,8 +197,8 @@ async def test_no_secret_is_shown() -> None:
     async with twins(endpoint_url="http://localhost:9000", aws_session_token="TOKEN") as pair:
         following = super(FastPathMixin, pair.fast)._make_api_call
         parameters = {"Bucket": "bucket", "Key": "k"}
-        for _ in range(2):
-            request = await pair.fast._fastpath.request(pair.fast, "GetObject", parameters, following)
+        await pair.fast.get_object(**parameters)
+        request = await pair.fast._fastpath.request(pair.fast, "GetObject", parameters, following)
         assert request.message is not None
         assert b"TOKEN" in request.message.head
         shown = repr((request, request.message, pair.fast._fastpath._templates, request.draft))
