@@ -97,6 +97,8 @@ class StorageAioSession(AioSession):  # type: ignore[misc]  # aiobotocore publis
         if service_name == "s3":
             # The fast path reads the rules again with its first call, under this key of the loader's cache.
             self.get_component("data_loader").load_service_model("s3", "endpoint-rule-set-1")
+            # What `get_paginator` of the client would read from the disk on the event loop.
+            client.can_paginate("list_objects_v2")
         return client
 
     def configured_endpoint(self) -> str | None:

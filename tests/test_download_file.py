@@ -208,7 +208,7 @@ async def test_cancel_anywhere_leaves_old_or_new(
             def work(part_size: int = part_size) -> Any:
                 return lake.download_file("key", target, part_size=part_size, durable=False)
 
-            assert await cancel_everywhere(work, whole, again_after=again_after) > 2
+            assert await cancel_everywhere(work, whole, again_after=again_after) > 1
 
 
 async def test_two_downloads_to_one_path(lake: Bucket, seed: Seeder, tmp_path: Path) -> None:

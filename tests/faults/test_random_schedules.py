@@ -10,7 +10,7 @@ import pytest
 from greenlang_async_storage import _multipart, _retry
 from greenlang_async_storage._chunks import _plan as part_sizes
 from greenlang_async_storage._connection import Connection
-from greenlang_async_storage._requests import RequestEngine
+from greenlang_async_storage._uploads import _put
 from greenlang_async_storage._verify import Verifier
 from greenlang_async_storage.testing import Schedule
 from tests.faults import _memory_lives, _simulated, replay
@@ -83,8 +83,8 @@ async def _nothing(*_: object, **__: object) -> None:
     return None
 
 
-def _forgetful(_engine: object, _job: object, error: Exception) -> Exception:
-    return error
+async def _unsettled(_conn: object, _written: object, failure: Exception) -> None:
+    raise failure
 
 
 async def _verified(*_: object, **__: object) -> bool:
@@ -99,7 +99,7 @@ async def _slot_kept(connection: Any, operation: str, send: Any, **told: Any) ->
 
 PLANTED: dict[str, tuple[object, str, Callable[..., Any], str]] = {
     "no abort": (_multipart._abort, "abort", _nothing, "uploads left"),
-    "lost replies forgotten": (RequestEngine, "_final", _forgetful, "said not to be applied"),
+    "a refusal is not settled": (_put, "_settle", _unsettled, "said not to be applied"),
     "bytes not verified": (Verifier, "data", _verified, "never written"),
     "a slot kept": (Connection, "call", _slot_kept, "in flight"),
 }
