@@ -242,14 +242,12 @@ def secure(
     session = client._endpoint.http_session
     if type(session) is AIOHTTPSession:
         session.__class__ = CheckedHttpSession
+    require_secure(client)
     if isinstance(session, CheckedHttpSession):
         session.metadata_allowed = metadata_allowed
         session.prepare(contexts)
-    elif (
-        not metadata_allowed and (dial := getattr(getattr(session, "_pool", None), "_dial", None)) is not None
-    ):
-        dial._resolver = dial._resolver or _TransportResolver()
-    require_secure(client)
+    elif not metadata_allowed:
+        session.resolve_with(_TransportResolver())
 
 
 def require_secure(client: Any) -> None:

@@ -50,7 +50,7 @@ class Dialer:
         self._tls = tls
         self._timeout = connect_timeout
         self._options = tuple(socket_options)
-        self._resolver = resolver
+        self.resolver = resolver
         self._ttl = dns_ttl
         self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
         self._lookups: dict[tuple[str, int], asyncio.Task[list[Address]]] = {}
@@ -137,8 +137,8 @@ class Dialer:
 
     async def _look_up(self, loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Address]:
         found: list[Address]
-        if self._resolver is not None:
-            hosts = await self._resolver.resolve(host, port, socket.AF_UNSPEC)
+        if self.resolver is not None:
+            hosts = await self.resolver.resolve(host, port, socket.AF_UNSPEC)
             found = [(entry["family"], (entry["host"], entry["port"])) for entry in hosts]
         else:
             infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)

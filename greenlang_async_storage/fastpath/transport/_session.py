@@ -16,7 +16,7 @@ from botocore.httpsession import MAX_POOL_CONNECTIONS, ProxyConfiguration
 
 from greenlang_async_storage.fastpath._wire import Origin, RequestBody
 from greenlang_async_storage.fastpath.transport._connection import Connection
-from greenlang_async_storage.fastpath.transport._dial import DNS_TTL, Dialer, SocketOption
+from greenlang_async_storage.fastpath.transport._dial import DNS_TTL, Dialer, Resolver, SocketOption
 from greenlang_async_storage.fastpath.transport._errors import (
     ConnectionLostError,
     TruncatedBodyError,
@@ -88,14 +88,15 @@ class HTTPSession:
         self._proxy_session: ProxySession | None = None
         given: ssl.SSLContext | None = options.get("ssl_context")
         keepalive = options.get("keepalive_timeout", KEEPALIVE)
+        self._dialer = Dialer(
+            TLSContexts(verify, client_cert, given),
+            connect_timeout=connect_timeout,
+            socket_options=socket_options or (),
+            resolver=options.get("resolver"),
+            dns_ttl=options.get("ttl_dns_cache", DNS_TTL) if options.get("use_dns_cache", True) else 0.0,
+        )
         self._pool = Pool(
-            Dialer(
-                TLSContexts(verify, client_cert, given),
-                connect_timeout=connect_timeout,
-                socket_options=socket_options or (),
-                resolver=options.get("resolver"),
-                dns_ttl=options.get("ttl_dns_cache", DNS_TTL) if options.get("use_dns_cache", True) else 0.0,
-            ),
+            self._dialer,
             limit=max_pool_connections,
             keepalive=0.0 if options.get("force_close") else NEVER if keepalive is None else keepalive,
             read_timeout=NEVER if read_timeout is None else read_timeout,
@@ -137,6 +138,11 @@ class HTTPSession:
     @pool_timeout.setter
     def pool_timeout(self, seconds: float) -> None:
         self._pool.pool_timeout = seconds
+
+    def resolve_with(self, resolver: Resolver) -> None:
+        """Look names up with *resolver* from now on, unless `connector_args` has named one."""
+        if self._dialer.resolver is None:
+            self._dialer.resolver = resolver
 
     def statistics(self) -> PoolStatistics:
         """The pool at this moment."""
