@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from binascii import a2b_base64
+
 from aiobotocore.httpchecksum import StreamingChecksumBody
 from aiobotocore.response import StreamingBody
 from botocore.httpchecksum import _CHECKSUM_CLS
@@ -65,6 +67,14 @@ class PlainBody(StreamingBody):  # type: ignore[misc]
 class CheckedBody(StreamingChecksumBody):  # type: ignore[misc]
     """The same, with the check of the checksum that came in the headers at the end of the body."""
 
+    def __init__(self, raw: RawResponse, length: str | None, digest: Untyped, expected: str | None) -> None:
+        # StreamingChecksumBody sets the same, where its body is a proxy on what that stands for.
+        owner: Untyped = raw if _IS_PROXY else self
+        owner._checksum = digest
+        owner._expected = expected
+        StreamingBody.__init__(self, raw, length)
+        setattr(self, _DIGEST, (digest, expected))
+
     async def read(self, amt: int | None = None) -> bytes:
         """
         At most *amt* bytes, all of the rest without it; FlexibleChecksumError at the end of a body that
@@ -76,7 +86,7 @@ class CheckedBody(StreamingChecksumBody):  # type: ignore[misc]
                 # A proxy's way to attributes that are not its own is long.
                 digest, expected = getattr(self, _DIGEST)
                 digest.update(data)
-                if digest.b64digest() != expected:
+                if digest.digest() != a2b_base64(expected):
                     self._validate_checksum()
             return data
         base = StreamingChecksumBody if checked else StreamingBody
@@ -125,6 +135,9 @@ class CheckedBody(StreamingChecksumBody):  # type: ignore[misc]
                 self._validate_checksum()
 
 
+setattr(CheckedBody, _UNCHECKED, False)
+
+
 def streamed_body(
     raw: RawResponse, wire: WireResponse, length: str | None, algorithm: str | None, expected: str | None
 ) -> PlainBody | CheckedBody:
@@ -133,10 +146,7 @@ def streamed_body(
     if algorithm is None:
         body = PlainBody(raw, length)
     else:
-        digest = _CHECKSUM_CLS[algorithm]()
-        body = CheckedBody(raw, length, digest, expected)
-        setattr(body, _DIGEST, (digest, expected))
-        setattr(body, _UNCHECKED, False)
+        body = CheckedBody(raw, length, _CHECKSUM_CLS[algorithm](), expected)
     setattr(body, _WIRE, wire)
     found: PlainBody | CheckedBody = body
     return found

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import IO, Protocol, TypeAlias
+from typing import IO, NamedTuple, Protocol, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 RequestBody: TypeAlias = Buffer | IO[bytes] | None
 """What goes out after the head: a buffer, or a file object read in pieces in a thread (never held whole)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Scheme, host and port of a server: the key of a connection pool."""
 
     scheme: str

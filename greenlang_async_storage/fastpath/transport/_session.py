@@ -178,7 +178,8 @@ class HTTPSession:
 
     async def deliver(self, origin: Origin, request: Message) -> Response:
         """As `Transport.deliver`; no proxy may be configured for the scheme."""
-        self._bind()
+        if asyncio.get_running_loop() is not self._loop:
+            self._bind()
         try:
             return await self._deliver(origin, request)
         except asyncio.CancelledError:
