@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 from greenlang_async_storage._checksums import Digest, stored_checksum
 from greenlang_async_storage._connection import Connection
-from greenlang_async_storage._errors import S3Error, S3IntegrityError, S3PreconditionFailedError
+from greenlang_async_storage._errors import (
+    S3AccessDeniedError,
+    S3Error,
+    S3IntegrityError,
+    S3NotFoundError,
+    S3PreconditionFailedError,
+)
 from greenlang_async_storage._multipart import Written, body_of, checksum_args, nbytes, prove
 from greenlang_async_storage._options import UPLOAD_TOKEN, new_upload_token
 from greenlang_async_storage._types import Buffer, Checksum, ChecksumAlgorithm, UploadResult
@@ -83,9 +89,18 @@ async def put(transfer: Transfer, data: Buffer, digest: Digest) -> UploadResult:
 
 
 async def _settle(conn: Connection, written: Written, failure: S3PreconditionFailedError) -> UploadResult:
+    """The upload proven by its object, else *failure*; with the outcome `unknown` where nothing tells."""
     try:
         proven = await prove(conn, written)
+    except (S3NotFoundError, S3AccessDeniedError) as refused:
+        # Gone again; or no leave to look, and then the store's word stands.
+        raise failure from refused
     except S3Error as refused:
+        failure.outcome = "unknown"
+        failure.remedy = (
+            "The condition may have failed on this very upload, and HEAD could not tell "
+            f"({refused.code or type(refused).__name__}): look at the object with head() before calling again."
+        )
         raise failure from refused
     if proven is None:
         raise failure
