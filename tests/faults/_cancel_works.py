@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Final
 
-from greenlang_async_storage import StorageSession, UploadedPart, UploadItem
+from greenlang_async_storage import S3IntegrityError, StorageSession, UploadedPart, UploadItem
 from tests.faults._cancel_lab import LARGE, PART, SMALL, Scene, Work
 from tests.support.faults import BUCKET
 
@@ -19,9 +19,14 @@ async def _pieces() -> AsyncIterator[bytes]:
 
 
 async def _open_download(at: Scene) -> None:
-    async with at.lab.lake.open_download("large") as body:
-        async for _piece in body:
-            pass
+    try:
+        async with at.lab.lake.open_download("large") as body:
+            async for _piece in body:
+                pass
+    except S3IntegrityError:
+        # What the caller was given already cannot be read again behind its back: the end tells.
+        if at.weather != "bytes flipped":
+            raise
 
 
 async def _read_some(at: Scene) -> None:
