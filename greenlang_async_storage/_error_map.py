@@ -68,13 +68,8 @@ CODES: Final[Mapping[str, Row]] = {
     "NoSuchUpload": Row(S3NotFoundError, remedy=_UPLOAD_GONE),
     **dict.fromkeys(
         (
-            "403",
-            "AccessDenied",
-            "Forbidden",
-            "AllAccessDisabled",
-            "AccountProblem",
-            "NotSignedUp",
-            "UnauthorizedAccess",
+            *("403", "AccessDenied", "Forbidden", "UnauthorizedAccess"),
+            *("AllAccessDisabled", "AccountProblem", "NotSignedUp"),
         ),
         Row(S3AccessDeniedError),
     ),
@@ -164,25 +159,10 @@ TYPES: Final[Mapping[tuple[str, str], Row]] = {
     **{
         ("botocore", name): Row(S3CredentialsError)
         for name in (
-            *(
-                "NoCredentialsError",
-                "PartialCredentialsError",
-                "CredentialRetrievalError",
-                "NoAuthTokenError",
-            ),
-            *(
-                "TokenRetrievalError",
-                "UnauthorizedSSOTokenError",
-                "SSOError",
-                "ProfileNotFound",
-                "ConfigNotFound",
-            ),
-            *(
-                "InvalidConfigError",
-                "InfiniteLoopConfigError",
-                "RefreshWithMFAUnsupportedError",
-                "MetadataRetrievalError",
-            ),
+            *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"),
+            *("NoAuthTokenError", "TokenRetrievalError", "UnauthorizedSSOTokenError", "SSOError"),
+            *("ProfileNotFound", "ConfigNotFound", "InvalidConfigError", "InfiniteLoopConfigError"),
+            *("RefreshWithMFAUnsupportedError", "MetadataRetrievalError"),
         )
     },
     ("botocore", "BotoCoreError"): Row(S3InvalidRequestError),
@@ -194,6 +174,9 @@ TYPES: Final[Mapping[tuple[str, str], Row]] = {
     ("builtins", "ConnectionError"): Row(S3ConnectionError, retryable=True, maybe_applied=True),
     ("socket", "gaierror"): Row(S3ConnectionError, retryable=True),
 }
+
+_UNREADABLE: Final = TYPES["botocore", "ResponseParserError"]
+_CHOKED: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def row_for_code(code: str, status: int | None) -> Row:
@@ -230,7 +213,7 @@ def to_s3_error(
     if isinstance(response, Mapping) and "Error" in response:
         _forget_request(exc)
         return _from_response(response, exc, operation=operation, bucket=bucket, key=key, attempts=attempts)
-    row = row_for_type(exc)
+    row = row_for_type(exc) or (_UNREADABLE if _choked(exc) else None)
     if row is None:
         return None
     _forget_request(exc)
@@ -249,6 +232,19 @@ def to_s3_error(
         outcome="unknown" if maybe_applied and is_write(operation) else "not_applied",
         remedy=remedy,
     )
+
+
+def _choked(exc: BaseException) -> bool:
+    """
+    Whether botocore itself stumbled over a reply: it takes some for granted that no store means to send.
+
+    A refusal with the body of a listing is one, from a gateway that changed the status only.
+    """
+    step = exc.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    module = str(step.tb_frame.f_globals.get("__name__", "")) if step is not None else ""
+    return isinstance(exc, _CHOKED) and module.startswith(("botocore.", "aiobotocore."))
 
 
 def _no_descriptor(exc: BaseException) -> int | None:

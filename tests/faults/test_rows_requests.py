@@ -177,6 +177,19 @@ async def test_f10_a_gateways_503_tells_nothing_of_a_write(lab: Lab) -> None:
     assert (caught.value.outcome, caught.value.attempts) == ("unknown", 3)
 
 
+async def test_f10_a_503_with_the_body_of_a_listing(lab: Lab) -> None:
+    """A gateway that changed nothing but the status: botocore stumbles over it, and the call is repeated."""
+    for name in ("list/1", "list/2"):
+        lab.store.put(BUCKET, name, SMALL)
+    lab.plan(Fault("ListObjectsV2", 1, "reply_head", "replace", status=503))
+    assert [found.key async for found in lab.lake.list_objects("list/")] == ["list/1", "list/2"]
+    lab.plan(Fault("ListObjectsV2", 0, "reply_head", "replace", status=503))
+    with pytest.raises(S3Error) as caught:
+        await anext(lab.lake.list_objects("list/"))
+    error = caught.value
+    assert (error.operation, error.bucket, error.attempts, error.retryable) == ("ListObjectsV2", BUCKET, 3, True)
+
+
 async def test_f10_a_store_that_stays_busy(lab: Lab) -> None:
     """`S3ThrottlingError` after the configured attempts, and nothing is left open."""
     lab.plan(Fault("UploadPart", 0, "unforwarded", "replace", **SLOW_DOWN))
