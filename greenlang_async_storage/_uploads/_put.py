@@ -99,7 +99,7 @@ async def _settle(conn: Connection, written: Written, failure: S3PreconditionFai
         failure.outcome = "unknown"
         failure.remedy = (
             "The condition may have failed on this very upload, and HEAD could not tell "
-            f"({refused.code or type(refused).__name__}): look at the object with head() before calling again."
+            f"({refused.code or type(refused).__name__}): look at the object with head() before a new call."
         )
         raise failure from refused
     if proven is None:

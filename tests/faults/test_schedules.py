@@ -117,6 +117,14 @@ async def test_twice_is_twice(lab: Lab) -> None:
     assert (lab.check.versions("key"), lab.count("PutObject")) == (2, 1)
 
 
+async def test_another_status_for_a_reply_without_a_body(lab: Lab) -> None:
+    """A 204 made a 503 still says that it has no body; nobody waits for one."""
+    lab.plan(Fault("DeleteObject", 1, "reply_head", "replace", status=503))
+    async with asyncio.timeout(5):
+        await lab.lake.delete("key")
+    assert [request.status for request in lab.faults.requests] == [503, 204]
+
+
 async def test_the_nth_of_its_operation(lab: Lab) -> None:
     """Operations are counted apart; 0 is every one, `*` is any."""
     lab.store.put(BUCKET, "key", DATA)

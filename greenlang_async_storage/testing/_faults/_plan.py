@@ -13,6 +13,7 @@ from greenlang_async_storage.testing._operations import target_of
 
 Hook: TypeAlias = Callable[[], object]
 """May be a coroutine function."""
+_BODYLESS = frozenset({204, 304})
 
 
 class BrokenConnectionError(ConnectionError):
@@ -161,5 +162,8 @@ def replaced(
         body = f"<Error><Code>{fault.code}</Code><Message>planned</Message></Error>".encode()
     if fault.body is not None or fault.code is not None:
         changed = {"content-type": "application/xml", "content-length": str(len(body))}
+    elif status in _BODYLESS:
+        # With another status the client would wait for a body that ends with the connection.
+        changed["content-length"] = "0"
     changed |= {name.lower(): value for name, value in fault.headers.items()}
     return fault.status or status, changed, body
