@@ -43,7 +43,8 @@ CORE: Final = (
     *("names", "options", "requests", "retry", "settings", "verify"),
 )
 FAULTS: Final = (
-    *("handlers_files", "handlers_plain", "handlers_requests", "handlers_values"),
+    *("handlers_files", "handlers_plain", "handlers_replies"),
+    *("handlers_requests", "handlers_values", "handlers_wire"),
     *("rows_addresses", "rows_credentials", "rows_requests", "rows_transfers"),
 )
 FAST: Final = (
