@@ -52,6 +52,10 @@ class Plan:
     keys: int = KEYS
     interval: float = INTERVAL
     seed: int = 0
+    warm_up: float = WARM_UP
+    """Share of it that does not count."""
+    collect: bool = False
+    """Look at memory after a garbage collection: what is held, not what waits to be collected."""
 
     def share(self, elapsed: float, requests: int) -> float:
         """How much of it is done; 1 at its end."""
@@ -117,10 +121,12 @@ async def _sampled(
         while share < 1 and not running.done():
             await asyncio.wait([running], timeout=plan.interval)
             requests, elapsed = session.statistics().requests - begun, time.monotonic() - start
+            if plan.collect:
+                gc.collect()
             samples.append(Sample(elapsed, requests, Footprint.now()))
             watch(samples[-1])
             share = plan.share(elapsed, requests)
-            if share >= WARM_UP:
+            if share >= plan.warm_up:
                 warm_up = min(warm_up, elapsed)
     finally:
         load.stopping = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 from unittest import mock
+
+from awscrt.checksums import crc64nvme
 
 from greenlang_async_storage import _retry
 from greenlang_async_storage._chunks import _plan
@@ -64,11 +67,16 @@ WEATHER: Final[dict[str, tuple[Fault, ...]]] = {
 
 
 def seeded(behaviour: Behaviour = "aws") -> MemoryS3:
-    """A store with something to read, to overwrite, to move and to delete."""
+    """
+    A store with something to read, to overwrite, to move and to delete; all of it with a checksum.
+
+    Not every store computes one of its own, and without it nobody can tell a flipped byte.
+    """
     store = MemoryS3(behaviour=behaviour, min_part_size=1)
     store.create_bucket(BUCKET)
     for key, data in SEEDED.items():
-        store.put(BUCKET, key, data)
+        value = base64.b64encode(crc64nvme(data).to_bytes(8, "big")).decode()
+        store.put(BUCKET, key, data, x_amz_checksum_crc64nvme=value)
     return store
 
 

@@ -32,7 +32,7 @@ ROUNDS: Final[tuple[tuple[Behaviour, dict[str, Any]], ...]] = (
     ("aws", {"transfer_concurrency": 3}),
     ("minio", {"transfer_concurrency": 1, "max_pool_connections": 3}),
     ("moto", {"transfer_concurrency": 8, "max_pool_connections": 5}),
-    ("aws", {"transfer_concurrency": 2, "max_pool_connections": 2, "batch_concurrency": 2}),
+    ("aws", {"transfer_concurrency": 2, "max_pool_connections": 2}),
 )
 """Stores, and sessions of other widths: with other widths calls suspend at other places."""
 
