@@ -1,8 +1,24 @@
-"""G12: one request in ten fails, and the application hardly notices."""
+"""
+G12: one request in ten fails, and the application hardly notices.
+
+Turns without faults and turns with them alternate, and each turn with faults is compared with the two beside
+it, because the speed of a machine drifts; the figure is the median of these shares. A turn's speed is taken
+while all callers are at work, that is until its last call begins. What comes after that is the wait for a few
+callers who sit between two tries: tenths of a second however many calls a turn has, so in a turn of half a
+second it would be a third of the time and say how long the turn is, not what the client gets done.
+
+Each kind of turn has a session of its own: a client that has just been throttled is careful for a second
+more, which would slow the turn without faults that follows and so flatter the share.
+
+Both kinds of turn go through the same proxy. The client's core is the limit in both (close to 100 % busy, the
+store's 60 % to 90 %), so the figure is what failures cost in work: a request more, a connection more.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import statistics
+from itertools import pairwise
 from typing import Final
 
 from greenlang_async_storage import Bucket, S3Error, StorageSession
@@ -12,7 +28,7 @@ from tests.faults.figures._served_store import BUCKET, ServedStore, served_store
 PATHS: Final = (True, False)
 ALONE: Final = True
 """The store has the other core."""
-MINUTES: Final = 0.7
+MINUTES: Final = 1.5
 
 SHARE: Final = 0.1
 CALLERS: Final = 256
@@ -30,27 +46,29 @@ async def measure(scale: Scale) -> list[Figure]:
     wanted = 0.99999 if scale.full else 0.9999
     async with served_store() as store:
         settings = store.settings(fast_path=scale.fast_path, max_attempts=ATTEMPTS)
-        async with StorageSession(settings) as session:
-            lake = session.bucket(BUCKET)
-            await _run(lake, KEYS * 5)
-            failed, broken, sent, turns = 0, 0, 0, []
+        async with StorageSession(settings) as spared, StorageSession(settings) as struck:
+            whole, lake = spared.bucket(BUCKET), struck.bucket(BUCKET)
+            await _run(lake, calls)
+            failed, broken, sent, faulty = 0, 0, 0, []
+            clean = [(await _run(whole, calls))[0]]
             for number in range(rounds):
-                clean, _ = await _run(lake, calls)
                 await store.counts()
                 await store.aim(SHARE, seed=SEED + number)
-                faulty, lost = await _run(lake, calls)
+                speed, lost = await _run(lake, calls)
                 counts, damaged = await store.counts()
                 await store.aim(0.0)
                 failed, broken, sent = failed + lost, broken + damaged, sent + sum(counts.values())
-                turns.append((clean, faulty))
+                faulty.append(speed)
+                clean.append((await _run(whole, calls))[0])
                 scale.progress(
-                    f"G12 {calls / clean:,.0f} calls/s clean, {calls / faulty:,.0f} with faults, {lost} lost"
+                    f"G12 {speed:,.0f} calls/s with faults, {clean[-1]:,.0f} without them, {lost} lost"
                 )
             await _assert_whole(store)
     made = calls * rounds
     good = 1 - failed / made
-    kept = sum(clean for clean, _ in turns) / sum(faulty for _, faulty in turns)
-    shown = ", ".join(f"{clean / faulty:.0%}" for clean, faulty in turns)
+    shares = [speed / statistics.mean(beside) for speed, beside in zip(faulty, pairwise(clean), strict=True)]
+    kept = statistics.median(shares)
+    shown = ", ".join(f"{share:.0%}" for share in shares)
     seeds = f"{SEED}-{SEED + rounds - 1}"
     faults = f"{broken:,} of {sent:,} requests broken"
     return [
@@ -64,7 +82,7 @@ async def measure(scale: Scale) -> list[Figure]:
         ),
         Figure(
             "G12",
-            f"the same: calls a second, of those without faults ({CALLERS} callers, {rounds} turns each)",
+            f"the same: calls a second, of those without ({CALLERS} callers, median of {rounds} turns)",
             ">= 70%",
             f"{kept:.0%} (by turn: {shown})",
             kept >= 0.7,
@@ -77,17 +95,20 @@ def _size(scale: Scale) -> tuple[int, int]:
     """Calls in a turn, and turns."""
     if scale.full:
         return (100_000, 10) if scale.fast_path else (20_000, 10)
-    return (2_500, 5) if scale.fast_path else (600, 5)
+    return (8_000, 7) if scale.fast_path else (1_500, 7)
 
 
 async def _run(lake: Bucket, calls: int) -> tuple[float, int]:
-    """Seconds for so many *calls* (put, get, head in turn, `CALLERS` at a time), and how many failed."""
+    """Calls a second of so many *calls* (put, get, head, by `CALLERS` callers), and how many failed."""
     numbers = iter(range(calls))
-    failed = 0
+    failed, speed = 0, 0.0
+    clock = asyncio.get_running_loop().time
 
     async def caller() -> None:
-        nonlocal failed
+        nonlocal failed, speed
         for number in numbers:
+            if number == calls - 1:  # it begins, the other callers are in a call: all before these are done
+                speed = (calls - CALLERS) / (clock() - began)
             key = f"key-{number // 3 % KEYS}"
             try:
                 if number % 3 == 0 or number < KEYS * 3:
@@ -100,9 +121,9 @@ async def _run(lake: Bucket, calls: int) -> tuple[float, int]:
             except S3Error:
                 failed += 1
 
-    began = asyncio.get_running_loop().time()
+    began = clock()
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
-    return asyncio.get_running_loop().time() - began, failed
+    return speed, failed
 
 
 async def _assert_whole(store: ServedStore) -> None:
