@@ -114,7 +114,8 @@ async def _run(scale: Scale, settings: Path, number: int, chosen: list[str]) -> 
             *arguments,
             *chosen,
             cwd=ROOT,
-            env={**os.environ, "COVERAGE_CORE": "ctrace"},
+            # Wide lines: the summary leaves out why a test failed where that does not fit.
+            env={**os.environ, "COVERAGE_CORE": "ctrace", "COLUMNS": "300"},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
