@@ -36,9 +36,6 @@ LIMITER_TOLERANCE: Final = 0.12
 """Share of refused requests that is no overload yet: as many as the headroom brings at a steady limit."""
 LIMITER_GROWTH: Final = 2.0
 """How much the rate grows in a period without a refusal, at most."""
-LIMITER_CREDIT: Final = 0.05
-"""Seconds of unused rate that may be used at once: an event loop sends in bursts, and a timer for each
-request of a burst costs more than it spares the store. (botocore's limiter allows a whole second of it.)"""
 
 
 class RetryBudget:
@@ -66,12 +63,11 @@ class AdaptiveLimiter:
     """
     A request rate that follows what the store accepts, and grows back while it refuses nothing.
 
-    Costs nothing until the first throttle, and no timer after it for requests within the rate: what was not
-    used in the last `LIMITER_CREDIT` seconds may be sent at once. After a second with refusals the rate is
-    `LIMITER_HEADROOM` times what was accepted in it: a store at its limit sees a few requests more than it
-    takes. A second with next to none doubles the rate, so a store that refuses a few at random is not slowed
-    down for them; one without any brings it back to where a store that was gone had been before. Once nobody
-    needs half the rate the limiter switches itself off.
+    Costs nothing until the first throttle. After a second with refusals the rate is `LIMITER_HEADROOM`
+    times what was accepted in it: a store at its limit sees a few requests more than it takes. A second with
+    next to none doubles the rate, so a store that refuses a few at random is not slowed down for them; one
+    without any brings it back to where a store that was gone had been before. Once nobody needs half the rate
+    the limiter switches itself off.
     """
 
     __slots__ = ("_accepted", "_before", "_clock", "_known", "_next", "_refused", "_sent", "_since", "rate")
@@ -95,11 +91,11 @@ class AdaptiveLimiter:
         if self.rate is None:
             self._sent += 1
             return 0.0
-        start = max(now - LIMITER_CREDIT, self._next)
+        start = max(now, self._next)
         if start <= latest:
             self._sent += 1
             self._next = start + 1.0 / self.rate
-        return max(0.0, start - now)
+        return start - now
 
     def throttled(self) -> None:
         """The store asked to slow down."""
@@ -109,7 +105,7 @@ class AdaptiveLimiter:
         if self.rate is None:
             accepted = self._accepted / max(now - self._since, LIMITER_PERIOD / 10)
             self._known = LIMITER_HEADROOM * max(accepted, self._before)
-            self.rate, self._next = max(LIMITER_FLOOR, self._known), now
+            self.rate = max(LIMITER_FLOOR, self._known)
 
     def succeeded(self) -> None:
         """A request went through."""
@@ -130,7 +126,7 @@ class AdaptiveLimiter:
                     self._known = taken
                 self._adjust(now, max(LIMITER_FLOOR, min(grown, taken)))
             elif self._next <= now and self._sent / period < self.rate / 2:
-                self.rate = None
+                self.rate, self._next = None, 0.0
             else:
                 back = self._accepted > 0 and self._refused == 0
                 self._adjust(now, max(grown, self._known) if back else grown)
@@ -140,8 +136,8 @@ class AdaptiveLimiter:
     def _adjust(self, now: float, rate: float) -> None:
         """Change the rate. Those who wait already keep their times; behind them it moves up with the rate."""
         assert self.rate is not None  # noqa: S101  # only called while limiting
-        if rate > self.rate and self._next > now:
-            self._next = now + (self._next - now) * self.rate / rate
+        if rate > self.rate:
+            self._next = now + max(0.0, self._next - now) * self.rate / rate
         self.rate = rate
 
 

@@ -15,7 +15,6 @@ from greenlang_async_storage._retry import (
     BACKOFF_BASE,
     BACKOFF_CAP,
     BUDGET,
-    LIMITER_CREDIT,
     LIMITER_FLOOR,
     RETRY_AFTER_CAP,
     RETRY_COST,
@@ -213,41 +212,6 @@ def test_a_limited_rate_spaces_requests_evenly() -> None:
     gap = 1.0 / limiter.rate
     waits = [limiter.reserve() for _ in range(4)]
     assert waits == pytest.approx([0.0, gap, 2 * gap, 3 * gap])
-
-
-def _limited(clock: Clock, rate: int) -> AdaptiveLimiter:
-    """A limiter that has seen *rate* requests accepted in a second, and one refused."""
-    limiter = AdaptiveLimiter(clock)
-    for _ in range(rate):
-        limiter.reserve()
-        limiter.succeeded()
-    clock.now += 1.0
-    limiter.throttled()
-    assert limiter.rate is not None
-    assert limiter.rate >= rate
-    return limiter
-
-
-def test_bursts_within_the_rate_wait_for_nothing() -> None:
-    """What an event loop sends in one go, at the rate the store takes, needs no timer for each request."""
-    clock = Clock()
-    limiter = _limited(clock, 1_000)
-    waits = []
-    for _ in range(40):
-        clock.now += 0.02
-        waits += [limiter.reserve() for _ in range(20)]
-    assert limiter.rate is not None
-    assert waits == [0.0] * 800
-
-
-def test_credit_does_not_pile_up() -> None:
-    """After half a second without a request no more than `LIMITER_CREDIT` seconds' worth go out at once."""
-    clock = Clock()
-    limiter = _limited(clock, 1_000)
-    clock.now += 0.5
-    assert limiter.rate is not None
-    free = [limiter.reserve() for _ in range(1_000)].count(0.0)
-    assert 1 < free <= limiter.rate * LIMITER_CREDIT + 2
 
 
 def test_a_turn_that_comes_too_late_is_not_taken() -> None:
