@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from greenlang_async_storage import ObjectInfo
@@ -107,7 +107,7 @@ def _compare(body: bytes) -> bool:
     return in_columns
 
 
-@settings(max_examples=max(200, EXAMPLES // 5))
+@settings(max_examples=max(200, EXAMPLES // 5), suppress_health_check=list(HealthCheck))
 @given(
     nodes=_children(service_model().operation_model(_OPERATION).output_shape),
     style=st.sampled_from(STYLES),
@@ -134,7 +134,7 @@ def test_odd_keys_and_entries_in_columns_equal_parsing() -> None:
         st.sampled_from(_BEHIND),
     )
 
-    @settings(max_examples=max(200, EXAMPLES // 5))
+    @settings(max_examples=max(200, EXAMPLES // 5), suppress_health_check=list(HealthCheck))
     @given(
         rows=st.lists(rows, max_size=9),
         form=st.sampled_from(_FORMS),
@@ -224,7 +224,7 @@ _encoded = st.lists(st.one_of(_texts, st.text("%0F4eE29+a/\x80\0", max_size=9)),
 
 @given(texts=_encoded)
 @example(texts=["%F0%9F", "%98%80", "a%00b", "%", "%e", "+"])
-@settings(max_examples=max(300, EXAMPLES // 5))
+@settings(max_examples=max(300, EXAMPLES // 5), suppress_health_check=list(HealthCheck))
 def test_keys_are_decoded_together_as_one_by_one(texts: list[str]) -> None:
     """Sequences cut short, encoded zeros and separators do not run into the neighbouring key."""
     texts = [text.replace("\0", "") for text in texts]

@@ -238,15 +238,6 @@ async def test_f03_an_echo_nobody_may_look_at(lab: Lab) -> None:
     assert caught.value.outcome == "unknown"
 
 
-async def test_f03_a_request_sent_twice_and_a_store_that_does_not_tell(lab: Lab) -> None:
-    """A proxy repeats the request, the 412 answers its echo, and HEAD fails: said to be unknown."""
-    lab.plan(Fault("PutObject", 1, "withheld", "twice"), refused("HeadObject", 503, "SlowDown", nth=0))
-    with pytest.raises(S3PreconditionFailedError, match="HEAD could not tell") as caught:
-        await lab.lake.upload_bytes("key", SMALL, if_none_match=True)
-    assert caught.value.outcome == "unknown"
-    assert lab.check.content("key") == SMALL
-
-
 @pytest.mark.parametrize("header", [{"Date": "some day"}, {}])
 async def test_f15_skew_without_a_usable_date(lab: Lab, header: dict[str, str]) -> None:
     """Told without an offset."""

@@ -99,6 +99,18 @@ async def test_f03_the_object_of_another_is_no_echo(lab: Lab) -> None:
     assert lab.check.content("key") == b"another writer's"
 
 
+async def test_f03_a_request_sent_twice_and_a_store_that_does_not_tell(lab: Lab) -> None:
+    """A proxy repeats the request, the 412 answers its echo, and HEAD fails: said to be unknown."""
+    lab.plan(
+        Fault("PutObject", 1, "withheld", "twice"),
+        Fault("HeadObject", 0, "unforwarded", "replace", **SLOW_DOWN),
+    )
+    with pytest.raises(S3PreconditionFailedError, match="HEAD could not tell") as caught:
+        await lab.lake.upload_bytes("key", SMALL, if_none_match=True)
+    assert caught.value.outcome == "unknown"
+    assert lab.check.content("key") == SMALL
+
+
 async def test_f03_replies_that_stay_lost(lab: Lab) -> None:
     """The error says that the write may have been applied, and how often it was tried."""
     lab.plan(Fault("PutObject", 0, "withheld", "reset"))
