@@ -281,8 +281,9 @@ async def test_cancel_anywhere_gives_the_slot_back(
     async def nothing_held() -> None:
         assert session.statistics().in_flight == 0
 
-    assert await cancel_everywhere(lambda: lake.download_bytes("key"), nothing_held) > 1
-    assert await cancel_everywhere(stream, nothing_held) > 1
+    # One await is all it takes where the body came with its head.
+    assert await cancel_everywhere(lambda: lake.download_bytes("key"), nothing_held) >= 1
+    assert await cancel_everywhere(stream, nothing_held) >= 1
     assert await lake.download_bytes("key") == DATA[:MIB]
 
 

@@ -88,7 +88,8 @@ async def test_f21_the_sweep_goes_by_age(nursery: Nursery, tmp_path: Path) -> No
     store = MemoryS3(clock=lambda: now)
     scene = Scene(nursery, tmp_path / "work", fast_path=True, store=store)
     (scene.folder / "source").write_bytes(NEW)
-    await scene.run(kill("UploadPart", 2, "idle"), kind="file", places=source(scene))
+    # Before the reply: after it the child may be quicker than the signal.
+    await scene.run(kill("UploadPart", 2, "withheld"), kind="file", places=source(scene))
     [orphan] = store.open_uploads(BUCKET)
     now += timedelta(days=2)
     store.handle("POST", f"/{BUCKET}/young?uploads", {}, b"")
