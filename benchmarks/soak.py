@@ -192,7 +192,7 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, default=PLOT, help="the plot, without .svg and .png")
     arguments = parser.parse_args()
     plan = Plan(seconds=arguments.minutes * 60)
-    growth = Growth(plan.seconds * WARM_UP) if arguments.trace else None
+    growth = Growth(plan.seconds * plan.warm_up) if arguments.trace else None
     every = max(1, round(plan.seconds / LINES))
     seen = 0
 

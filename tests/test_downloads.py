@@ -271,7 +271,8 @@ async def test_cancel_anywhere_gives_the_slot_back(
     lake: Bucket, session: StorageSession, seed: Seeder
 ) -> None:
     """A cancel at each await of a read and of a stream ends in CancelledError and leaves no slot taken."""
-    seed.put("key", DATA[:MIB])
+    # More than can come with its head, which is one await for all of it.
+    seed.put("key", DATA)
 
     async def stream() -> None:
         async with lake.open_download("key") as body:
@@ -281,10 +282,9 @@ async def test_cancel_anywhere_gives_the_slot_back(
     async def nothing_held() -> None:
         assert session.statistics().in_flight == 0
 
-    # One await is all it takes where the body came with its head.
-    assert await cancel_everywhere(lambda: lake.download_bytes("key"), nothing_held) >= 1
-    assert await cancel_everywhere(stream, nothing_held) >= 1
-    assert await lake.download_bytes("key") == DATA[:MIB]
+    assert await cancel_everywhere(lambda: lake.download_bytes("key"), nothing_held) > 1
+    assert await cancel_everywhere(stream, nothing_held) > 1
+    assert await lake.download_bytes("key") == DATA
 
 
 async def test_many_streams_through_a_pool_of_one(settings: StorageSettings, seed: Seeder) -> None:

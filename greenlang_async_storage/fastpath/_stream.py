@@ -135,6 +135,7 @@ class CheckedBody(StreamingChecksumBody):  # type: ignore[misc]
                 self._validate_checksum()
 
 
+# Of the class until `disable_validation` sets it on a body: what few bodies need costs the others nothing.
 setattr(CheckedBody, _UNCHECKED, False)
 
 

@@ -10,8 +10,7 @@ second it would be a third of the time and say how long the turn is, not what th
 Each kind of turn has a session of its own: a client that has just been throttled is careful for a second
 more, which would slow the turn without faults that follows and so flatter the share.
 
-Both kinds of turn go through the same proxy. The client's core is the limit in both (close to 100 % busy, the
-store's 60 % to 90 %), so the figure is what failures cost in work: a request more, a connection more.
+Both kinds of turn go through the same proxy.
 """
 
 from __future__ import annotations
