@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import structlog
@@ -73,11 +74,18 @@ def masked(text: str) -> str:
 def redact(event: Mapping[str, object]) -> dict[str, object]:
     """The same facts with credentials, signatures and signed queries masked."""
     return {
-        name: REDACTED
-        if _SECRET_NAME.search(name)
-        else (_SECRET_QUERY.sub(rf"\1{REDACTED}", value) if isinstance(value, str) else value)
+        name: REDACTED if _names_a_secret(name) else _without_signature(value)
         for name, value in event.items()
     }
+
+
+@lru_cache(maxsize=256)  # the package has some fifty names of facts
+def _names_a_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
+def _without_signature(value: object) -> object:
+    return _SECRET_QUERY.sub(rf"\1{REDACTED}", value) if isinstance(value, str) and "=" in value else value
 
 
 def _redact(_logger: object, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
@@ -102,29 +110,41 @@ _bound: structlog.stdlib.BoundLogger = structlog.wrap_logger(
 )
 
 
+def _heard(level: int) -> bool:
+    """Whether somebody gets events of *level*: it is enabled, and a handler waits, here or further up."""
+    if not _stdlib.isEnabledFor(level):
+        return False
+    logger: logging.Logger | None = _stdlib
+    while logger is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
 class Log:
-    """Events named `storage.<noun>_<past verb>`; the level is checked before anything is built."""
+    """Events named `storage.<noun>_<past verb>`; whether anyone hears is asked before anything is built."""
 
     __slots__ = ()
 
     @property
     def debug_enabled(self) -> bool:
         """Whether per-request events are wanted; ask before computing facts for them."""
-        return _stdlib.isEnabledFor(logging.DEBUG)
+        return _heard(logging.DEBUG)
 
     def debug(self, event: str, **facts: object) -> None:
         """One event per request."""
-        if _stdlib.isEnabledFor(logging.DEBUG):
+        if _heard(logging.DEBUG):
             _bound.debug(event, **facts)
 
     def info(self, event: str, **facts: object) -> None:
         """Rare facts, such as a session opened."""
-        if _stdlib.isEnabledFor(logging.INFO):
+        if _heard(logging.INFO):
             _bound.info(event, **facts)
 
     def warning(self, event: str, **facts: object) -> None:
         """Something was retried, aborted or cleaned up with a failure."""
-        if _stdlib.isEnabledFor(logging.WARNING):
+        if _heard(logging.WARNING):
             _bound.warning(event, **facts)
 
 

@@ -30,10 +30,14 @@ LIMITER_FLOOR: Final = 5.0
 """Requests per second the limiter never goes below."""
 LIMITER_PERIOD: Final = 1.0
 """Seconds over which it counts what is accepted and refused."""
+LIMITER_STALE: Final = 2 * LIMITER_PERIOD
+"""Seconds after which a count says how little was asked for, not what the store takes."""
 LIMITER_HEADROOM: Final = 1.15
 """Requests sent for each one that is accepted."""
 LIMITER_TOLERANCE: Final = 0.12
 """Share of refused requests that is no overload yet: as many as the headroom brings at a steady limit."""
+LIMITER_SIGNS: Final = 10
+"""Refusals, and more than were accepted, that show an overload before the period is over."""
 LIMITER_GROWTH: Final = 2.0
 """How much the rate grows in a period without a refusal, at most."""
 
@@ -63,11 +67,12 @@ class AdaptiveLimiter:
     """
     A request rate that follows what the store accepts, and grows back while it refuses nothing.
 
-    Costs nothing until the first throttle. After a second with refusals the rate is `LIMITER_HEADROOM`
-    times what was accepted in it: a store at its limit sees a few requests more than it takes. A second with
-    next to none doubles the rate, so a store that refuses a few at random is not slowed down for them; one
-    without any brings it back to where a store that was gone had been before. Once nobody needs half the rate
-    the limiter switches itself off.
+    Costs nothing until the store is overloaded, which a few refusals at random do not show: it takes a
+    second with more than `LIMITER_TOLERANCE` of them, or `LIMITER_SIGNS` that outnumber what was accepted.
+    After such a second the rate is `LIMITER_HEADROOM` times what was accepted in it: a store at its limit
+    sees a few requests more than it takes. A second with fewer refusals doubles the rate; one without any
+    brings it back to where a store that was gone had been before. Once nobody needs half the rate the limiter
+    switches itself off.
     """
 
     __slots__ = ("_accepted", "_before", "_clock", "_known", "_next", "_refused", "_sent", "_since", "rate")
@@ -80,7 +85,7 @@ class AdaptiveLimiter:
         self._since = clock()
         self._sent = self._accepted = self._refused = 0
         self._before = 0.0
-        """Accepted per second, in the period before this one."""
+        """Accepted per second in the last periods; an older one counts half."""
         self._known = 0.0
         """Requests per second for a store that refuses none: what it took before it refused most."""
 
@@ -102,10 +107,8 @@ class AdaptiveLimiter:
         now = self._clock()
         self._turn(now)
         self._refused += 1
-        if self.rate is None:
-            accepted = self._accepted / max(now - self._since, LIMITER_PERIOD / 10)
-            self._known = LIMITER_HEADROOM * max(accepted, self._before)
-            self.rate = max(LIMITER_FLOOR, self._known)
+        if self.rate is None and self._refused >= LIMITER_SIGNS and self._refused > self._accepted:
+            self._switch_on(max(self._before, self._accepted / max(now - self._since, LIMITER_PERIOD / 10)))
 
     def succeeded(self) -> None:
         """A request went through."""
@@ -118,9 +121,14 @@ class AdaptiveLimiter:
         if period < LIMITER_PERIOD:
             return
         accepted = self._accepted / period
-        if self.rate is not None:
+        tolerated = LIMITER_TOLERANCE * (self._accepted + self._refused)
+        overloaded = self._refused > tolerated and period < LIMITER_STALE
+        if self.rate is None:
+            if overloaded:
+                self._switch_on(accepted)
+        else:
             grown = self.rate * LIMITER_GROWTH
-            if self._refused > LIMITER_TOLERANCE * (self._accepted + self._refused):
+            if overloaded:
                 taken = LIMITER_HEADROOM * accepted
                 if self._accepted > self._refused:  # it has a limit, and is not just gone
                     self._known = taken
@@ -130,8 +138,13 @@ class AdaptiveLimiter:
             else:
                 back = self._accepted > 0 and self._refused == 0
                 self._adjust(now, max(grown, self._known) if back else grown)
-        self._since, self._before = now, accepted
+        self._since, self._before = now, max(accepted, self._before / 2)
         self._sent = self._accepted = self._refused = 0
+
+    def _switch_on(self, accepted: float) -> None:
+        """Limit from now on, to a little more than the store took per second."""
+        self._known = LIMITER_HEADROOM * accepted
+        self.rate = max(LIMITER_FLOOR, self._known)
 
     def _adjust(self, now: float, rate: float) -> None:
         """Change the rate. Those who wait already keep their times; behind them it moves up with the rate."""

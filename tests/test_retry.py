@@ -16,6 +16,7 @@ from greenlang_async_storage._retry import (
     BACKOFF_CAP,
     BUDGET,
     LIMITER_FLOOR,
+    LIMITER_SIGNS,
     RETRY_AFTER_CAP,
     RETRY_COST,
     AdaptiveLimiter,
@@ -40,6 +41,12 @@ def state(error: Exception, attempt: int) -> tenacity.RetryCallState:
     call.attempt_number = attempt
     call.set_exception((type(error), error, None))
     return call
+
+
+def overload(limiter: AdaptiveLimiter, refusals: int = LIMITER_SIGNS) -> None:
+    """That many refusals at once."""
+    for _ in range(refusals):
+        limiter.throttled()
 
 
 def test_an_outage_spends_the_budget_once() -> None:
@@ -105,6 +112,61 @@ def test_the_limiter_sleeps_until_the_first_throttle() -> None:
     """A store that never throttles is never waited for."""
     limiter = AdaptiveLimiter(Clock())
     assert [limiter.reserve() for _ in range(10_000)] == [0.0] * 10_000
+
+
+def test_a_few_refusals_are_no_overload() -> None:
+    """The first request of a burst may be the one refused: the others are not made to wait for it."""
+    clock = Clock()
+    limiter = AdaptiveLimiter(clock)
+    for _ in range(20):
+        clock.now += 60.0
+        overload(limiter, LIMITER_SIGNS - 1)
+        assert [limiter.reserve() for _ in range(1_000)] == [0.0] * 1_000
+        for _ in range(1_000):
+            limiter.succeeded()
+    assert limiter.rate is None
+
+
+def test_an_overload_is_seen_before_its_second_is_over() -> None:
+    """Of a store that refuses everything `LIMITER_SIGNS` replies are enough."""
+    limiter = AdaptiveLimiter(Clock())
+    overload(limiter)
+    assert limiter.rate == LIMITER_FLOOR
+
+
+def test_a_store_that_refuses_while_it_starts_is_asked_as_often_as_before() -> None:
+    """Two seconds without it do not make the client forget what it took: nobody waits at the lowest rate."""
+    clock = Clock()
+    limiter = AdaptiveLimiter(clock)
+    for _ in range(2_000):
+        clock.now += 0.001
+        limiter.reserve()
+        limiter.succeeded()
+    clock.now += 1.0
+    limiter.reserve()
+    overload(limiter)
+    assert limiter.rate is not None
+    assert limiter.rate > 500
+
+
+def test_a_second_with_many_refusals_limits_a_slow_client_too() -> None:
+    """A client too slow for `LIMITER_SIGNS` refusals goes by their share, unless that is an old story."""
+    clock = Clock()
+    limiter = AdaptiveLimiter(clock)
+
+    def ten_calls() -> None:
+        for number in range(10):
+            clock.now += 0.1
+            limiter.reserve()
+            (limiter.throttled if number % 3 == 0 else limiter.succeeded)()
+
+    ten_calls()
+    clock.now += 60.0
+    limiter.reserve()
+    assert limiter.rate is None
+    ten_calls()
+    ten_calls()
+    assert limiter.rate == pytest.approx(1.15 * 6, rel=0.2)
 
 
 def _goodput(accepts: Callable[[float], bool], seconds: int = 60) -> tuple[float, AdaptiveLimiter]:
@@ -179,8 +241,8 @@ def test_a_queue_made_at_a_higher_rate_is_not_stretched() -> None:
         limiter.reserve()
         limiter.succeeded()
         clock.now += 0.0009
-    limiter.throttled()
-    clock.now += 1.1
+    overload(limiter, 200)
+    clock.now += 0.2
     limiter.throttled()
     assert limiter.rate is not None
     last = [limiter.reserve() for _ in range(int(5 * limiter.rate))][-1]
@@ -191,15 +253,14 @@ def test_a_queue_made_at_a_higher_rate_is_not_stretched() -> None:
 
 
 def test_one_burst_of_refusals_is_one_sign() -> None:
-    """Thirty-two requests refused at once do not lower the rate thirty-two times."""
+    """Two hundred requests refused at once do not lower the rate two hundred times."""
     clock = Clock()
     limiter = AdaptiveLimiter(clock)
     for _ in range(600):
         limiter.reserve()
         limiter.succeeded()
         clock.now += 0.002
-    for _ in range(32):
-        limiter.throttled()
+    overload(limiter, 200)
     assert limiter.rate is not None
     assert limiter.rate > 400
 
@@ -207,7 +268,7 @@ def test_one_burst_of_refusals_is_one_sign() -> None:
 def test_a_limited_rate_spaces_requests_evenly() -> None:
     """At r requests a second the n-th caller is sent away for n / r seconds."""
     limiter = AdaptiveLimiter(Clock())
-    limiter.throttled()
+    overload(limiter)
     assert limiter.rate is not None
     gap = 1.0 / limiter.rate
     waits = [limiter.reserve() for _ in range(4)]
@@ -218,7 +279,7 @@ def test_a_turn_that_comes_too_late_is_not_taken() -> None:
     """Callers who cannot wait that long leave the place to others."""
     clock = Clock()
     limiter = AdaptiveLimiter(clock)
-    limiter.throttled()
+    overload(limiter)
     limiter.reserve()
     gap = 1.0 / LIMITER_FLOOR
     assert limiter.reserve(clock.now + gap / 2) == pytest.approx(gap)
