@@ -327,7 +327,7 @@ async def test_fixed_parts_end_at_ten_thousand(lake: Bucket, monkeypatch: pytest
     client = FaultyClient.install(lake)
     with pytest.raises(S3InvalidRequestError, match="fixed_parts=False"):
         await lake.upload_stream("key", pieces(DATA, MIB), part_size=PART, fixed_parts=True)
-    assert client.calls["abort_multipart_upload"] == 1
+    assert client.calls["abort_multipart_upload"] == 2
     monkeypatch.setattr(_plan, "GROWTH_AFTER_PARTS", 1)
     monkeypatch.setattr(_plan, "GROWTH_EVERY_PARTS", 1)
     _plan._doublings.cache_clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -13,6 +15,8 @@ from ._parts import is_open
 
 ABORT_ROUNDS: Final = 5
 """Parts that were on their way may land after an abort; S3 asks to abort again until none is listed."""
+LANDING_SECONDS: Final = 0.1
+"""What a part whose sender is gone may take to land; with it MinIO brings back the upload it belonged to."""
 
 
 async def abort(conn: Connection, upload: MultipartUpload) -> None:
@@ -24,14 +28,7 @@ async def abort(conn: Connection, upload: MultipartUpload) -> None:
     """
     for _ in range(ABORT_ROUNDS):
         try:
-            await conn.call(
-                "AbortMultipartUpload",
-                lambda s3: s3.abort_multipart_upload(
-                    Bucket=upload.bucket, Key=upload.key, UploadId=upload.upload_id, **conn.owner
-                ),
-                bucket=upload.bucket,
-                key=upload.key,
-            )
+            await _abort_once(conn, upload)
             if not await is_open(conn, upload):
                 return
         except S3NotFoundError:
@@ -50,6 +47,17 @@ async def abort(conn: Connection, upload: MultipartUpload) -> None:
     )
 
 
+async def _abort_once(conn: Connection, upload: MultipartUpload) -> None:
+    await conn.call(
+        "AbortMultipartUpload",
+        lambda s3: s3.abort_multipart_upload(
+            Bucket=upload.bucket, Key=upload.key, UploadId=upload.upload_id, **conn.owner
+        ),
+        bucket=upload.bucket,
+        key=upload.key,
+    )
+
+
 async def abort_or_count(conn: Connection, upload: MultipartUpload) -> None:
     """`abort`, whose failure also counts as a possible orphan."""
     try:
@@ -63,7 +71,17 @@ async def abandon(conn: Connection, upload: MultipartUpload) -> None:
     """
     Clean up after a failure or cancel that is being handled: `abort` in a task of its own, with a deadline.
 
+    Parts that were cut off may still land (a proxy in between passes them on), also after S3 has forgotten
+    the upload; so it is aborted once more when they have.
+
     What goes wrong there is never raised: it is logged, noted on that failure, and counted as a possible
     orphan.
     """
-    await conn.clean_up("AbortMultipartUpload", partial(abort_or_count, conn, upload))
+    await conn.clean_up("AbortMultipartUpload", partial(_abort_twice, conn, upload))
+
+
+async def _abort_twice(conn: Connection, upload: MultipartUpload) -> None:
+    await abort_or_count(conn, upload)
+    await asyncio.sleep(LANDING_SECONDS)
+    with suppress(S3Error):  # S3 has confirmed the first one; it calls an upload that is gone unknown
+        await _abort_once(conn, upload)

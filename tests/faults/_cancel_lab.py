@@ -17,6 +17,7 @@ from awscrt.checksums import crc64nvme
 
 from greenlang_async_storage import _retry
 from greenlang_async_storage._chunks import _plan
+from greenlang_async_storage._multipart import _abort
 from greenlang_async_storage.testing import Fault, MemoryS3
 from tests.support import leaks
 from tests.support.faults import BUCKET, Door, Lab, laboratory
@@ -170,8 +171,9 @@ Work = Callable[[Scene], Awaitable[object]]
 
 @contextmanager
 def small_parts() -> Iterator[None]:
-    """Parts as small as `PART`, and retries that do not wait."""
+    """Parts as small as `PART`, and retries and aborts that do not wait."""
     with (
+        mock.patch.object(_abort, "LANDING_SECONDS", 0.0),
         mock.patch.object(_plan, "MIN_PART_BYTES", 1),
         mock.patch.object(_retry.RetryPolicy, "pause", return_value=0.0),
     ):

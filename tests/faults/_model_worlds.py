@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from greenlang_async_storage import Bucket, StorageSession, StorageSettings, _retry
 from greenlang_async_storage._chunks import _plan
+from greenlang_async_storage._multipart import _abort
 from greenlang_async_storage.testing import Fault, FaultPlan, FaultProxy, MemoryS3, MinioServer, Schedule
 from tests.support import servers
 
@@ -179,9 +180,11 @@ class Bench:
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def __enter__(self) -> Self:
+        landing = _abort.LANDING_SECONDS if self.place == "minio" else 0.0
         self._patches: list[Any] = [
             mock.patch.object(_plan, "MIN_PART_BYTES", 1),
             mock.patch.object(_retry.RetryPolicy, "pause", return_value=0.0),
+            mock.patch.object(_abort, "LANDING_SECONDS", landing),
         ]
         for patch in self._patches:
             patch.start()

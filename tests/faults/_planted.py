@@ -293,7 +293,7 @@ PLANTED: Final[dict[str, Planted]] = {
         lambda lab, _: requests.test_f03_the_object_of_another_is_no_echo(lab),
     ),
     "no abort": Planted(
-        ((_abort, "abort", _none),), lambda lab, _: transfers.test_f27_the_producer_raises(lab, 7)
+        ((_abort, "_abort_twice", _none),), lambda lab, _: transfers.test_f27_the_producer_raises(lab, 7)
     ),
     "no clean-up": Planted(
         ((_connection.Connection, "clean_up", _none),),

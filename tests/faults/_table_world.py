@@ -19,6 +19,7 @@ from greenlang_async_storage import (
     _retry,
 )
 from greenlang_async_storage._chunks import _plan
+from greenlang_async_storage._multipart import _abort
 from greenlang_async_storage._options import UPLOAD_TOKEN
 from greenlang_async_storage.testing import FaultPlan, FaultProxy, MemoryS3
 from tests.faults._table_scene import State, Thing
@@ -184,6 +185,7 @@ def small_parts(part: int = SMALL_PART) -> Iterator[None]:
             (_copy, "SINGLE_COPY_BYTES", 2 * part),
             (_copy, "COPY_PART_BYTES", part),
             (_retry.RetryPolicy, "pause", lambda *_: 0.0),
+            (_abort, "LANDING_SECONDS", 0.0 if part == SMALL_PART else _abort.LANDING_SECONDS),
         ):
             stack.enter_context(mock.patch.object(target, name, value))
         yield

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from greenlang_async_storage import Bucket, StorageSession, _retry
+from greenlang_async_storage._multipart import _abort
 from greenlang_async_storage.testing import FaultPlan, FaultProxy, MemoryS3, Schedule
 from tests.faults._life import HOOK, SCENES, Plan, Scene, live, plan
 from tests.faults._promises import require
@@ -201,6 +202,7 @@ async def memory_door(
     async with AsyncExitStack() as stack:
         if served:
             at_once()
+            _abort.LANDING_SECONDS = 0.0  # type: ignore[misc]  # in memory nothing lands late
             proxy = await stack.enter_async_context(FaultProxy(store))
             settings = small_settings(**{**options, "endpoint_url": proxy.url}).model_copy(update=width)
             session = await stack.enter_async_context(StorageSession(settings))

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from greenlang_async_storage import _retry
+from greenlang_async_storage._multipart import _abort
 from tests.support.faults import Door, Lab, laboratory
 
 
@@ -16,6 +17,7 @@ from tests.support.faults import Door, Lab, laboratory
 def retries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The waits are proved elsewhere; here they would only cost time."""
     monkeypatch.setattr(_retry.RetryPolicy, "pause", lambda *_: 0.0)
+    monkeypatch.setattr(_abort, "LANDING_SECONDS", 0.0)
 
 
 @pytest_asyncio.fixture(params=["direct", "served"])

@@ -98,7 +98,7 @@ async def _slot_kept(connection: Any, operation: str, send: Any, **told: Any) ->
 
 
 PLANTED: dict[str, tuple[object, str, Callable[..., Any], str]] = {
-    "no abort": (_multipart._abort, "abort", _nothing, "uploads left"),
+    "no abort": (_multipart._abort, "_abort_twice", _nothing, "uploads left"),
     "a refusal is not settled": (_put, "_settle", _unsettled, "said not to be applied"),
     "bytes not verified": (Verifier, "data", _verified, "never written"),
     "a slot kept": (Connection, "call", _slot_kept, "in flight"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from greenlang_async_storage import S3PreconditionFailedError, StorageSession, StorageSettings, UploadResult
-from greenlang_async_storage.testing import Fault, MemoryS3, MinioServer
+from greenlang_async_storage._multipart import _abort
+from greenlang_async_storage.testing import Fault, FaultProxy, MemoryS3, MinioServer
 from tests.support import servers
 from tests.support.faults import BUCKET, MIB, PART, Door, Lab, laboratory
 
@@ -16,6 +18,11 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(180)]
 
 ROUNDS = 1_000
 SERVER_ROUNDS = 50
+LATE_PARTS = 60
+LANDING_SECONDS = 0.4
+"""As many as a store needs that shares its machine with other tests."""
+LATEST = 0.12
+"""Seconds after which an upload of two parts is cancelled, at the latest."""
 BEHAVIOURS = ["aws", "minio", "moto"]
 
 
@@ -96,6 +103,45 @@ async def test_s17_of_two_racers_on_minio_one_wins(minio_server: MinioServer, fa
                 )
                 [winner] = won(await asyncio.gather(*racers, return_exceptions=True))
                 assert await one.data_lake.download_bytes(f"audit/{number}") == body(winner, size)
+    finally:
+        await asyncio.to_thread(servers.empty_and_remove, observer, bucket)
+        observer.close()
+
+
+@pytest.mark.parametrize("fast_path", [False, True], ids=["plain", "fast"])
+async def test_f29_a_part_lands_on_minio_while_it_is_aborted(
+    minio_server: MinioServer, monkeypatch: pytest.MonkeyPatch, fast_path: bool
+) -> None:
+    """
+    A proxy passes a part on whose sender was cancelled: with it MinIO brings the upload back into its lists.
+
+    It does so where another upload of the same key is open, here somebody else's, which has to stay.
+    """
+    monkeypatch.setattr(_abort, "LANDING_SECONDS", LANDING_SECONDS)
+    observer = await asyncio.to_thread(servers.observer_client, minio_server)
+    bucket = f"late-parts-{'fast' if fast_path else 'plain'}"
+    await asyncio.to_thread(observer.create_bucket, Bucket=bucket)
+    place: Any = {"Bucket": bucket, "Key": "late"}
+    try:
+        other = (await asyncio.to_thread(observer.create_multipart_upload, **place))["UploadId"]
+        async with FaultProxy(minio_server) as proxy:
+            options: dict[str, Any] = {**minio_server.settings_kwargs(), "endpoint_url": proxy.url}
+            settings = StorageSettings(
+                **options,
+                data_lake_bucket=bucket,
+                fast_path=fast_path,
+                part_size=PART,
+                cleanup_timeout=30,
+            )
+            async with StorageSession(settings) as session:
+                for number in range(LATE_PARTS):
+                    upload = session.data_lake.upload_stream("late", [bytes(PART), bytes(1000)])
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(upload, LATEST * number / LATE_PARTS)
+            assert proxy.faults.count("AbortMultipartUpload") > LATE_PARTS / 6
+        listed = await asyncio.to_thread(observer.list_multipart_uploads, Bucket=bucket, Prefix="late")
+        assert [each["UploadId"] for each in listed["Uploads"]] == [other]
+        await asyncio.to_thread(observer.abort_multipart_upload, **place, UploadId=other)
     finally:
         await asyncio.to_thread(servers.empty_and_remove, observer, bucket)
         observer.close()

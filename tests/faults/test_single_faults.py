@@ -207,7 +207,7 @@ WITHOUT: dict[str, tuple[tuple[Patch, ...], str, Fault]] = {
         Fault("HeadObject", 1, "unforwarded", "replace", status=403, code="AccessDenied"),
     ),
     "aborts": (
-        ((_abort, "abort", _none),),
+        ((_abort, "_abort_twice", _none),),
         "upload_stream, in parts",
         Fault("UploadPart", 0, "unforwarded", "replace", status=403, code="AccessDenied"),
     ),

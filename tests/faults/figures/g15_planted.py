@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from greenlang_async_storage import _retry
+from greenlang_async_storage._multipart import _abort
 from tests.faults._planted import HOLDS_WITHIN, PLANTED, Planted, notices, run
 from tests.faults.figures._figure import Figure, Scale
 from tests.support.faults import Door
@@ -21,6 +22,7 @@ async def measure(scale: Scale) -> list[Figure]:
     missed, broken, tried = [], [], 0
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(_retry.RetryPolicy, "pause", lambda *_: 0.0)
+        patched.setattr(_abort, "LANDING_SECONDS", 0.0)
         for name, planted in PLANTED.items():
             if planted.fast_only and not scale.fast_path:
                 continue
