@@ -123,7 +123,7 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix $(CHECKED)
 
 .PHONY: faults
-faults: $(INSTALLED) minio ## what docs/reliability.md promises, measured: under half an hour, and the table written there
+faults: $(INSTALLED) minio ## what docs/reliability.md promises, measured: some twenty minutes, and the table written there
 	CI=true $(BIN)/python -m tests.faults.figures --write
 
 .PHONY: faults-full

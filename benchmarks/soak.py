@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import json
 import subprocess
@@ -19,6 +20,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,7 +57,7 @@ class Plan:
     warm_up: float = WARM_UP
     """Share of it that does not count."""
     collect: bool = False
-    """Look at memory after a garbage collection: what is held, not what waits to be collected."""
+    """Look at memory once garbage is collected and the allocator keeps no spare room: at what is held."""
 
     def share(self, elapsed: float, requests: int) -> float:
         """How much of it is done; 1 at its end."""
@@ -122,7 +124,7 @@ async def _sampled(
             await asyncio.wait([running], timeout=plan.interval)
             requests, elapsed = session.statistics().requests - begun, time.monotonic() - start
             if plan.collect:
-                gc.collect()
+                _give_back()
             samples.append(Sample(elapsed, requests, Footprint.now()))
             watch(samples[-1])
             share = plan.share(elapsed, requests)
@@ -131,6 +133,13 @@ async def _sampled(
     finally:
         load.stopping = True
     return samples, warm_up
+
+
+def _give_back() -> None:
+    """Collect garbage, and have glibc return freed memory; other systems' libraries have no such call."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 async def _settled() -> Footprint:

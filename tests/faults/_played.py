@@ -55,19 +55,20 @@ def smallest(life: Plan, fails: Callable[[Plan], bool]) -> Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How seeds are dealt out: *count* from *first* on, *block* at a time, for at most *seconds*."""
+    """How *count* seeds from *first* on are dealt out: in blocks, to processes, for at most *seconds*."""
 
     first: int
     count: int
     block: int
     seconds: float
+    workers: int = WORKERS
 
 
 def spread(
     play: Callable[[int, int], Played], how: Spread, progress: Callable[[str], None]
 ) -> tuple[Played, float]:
     """
-    What `play(start, stop)` gives for all seeds, over `WORKERS` processes, and the seconds it took.
+    What `play(start, stop)` gives for all seeds, over its processes, and the seconds it took.
 
     Blocks that would begin after the time is over are left out: `schedules` tells how many were played.
     Blocks the calling thread. *play* must be importable by name.
@@ -76,14 +77,14 @@ def spread(
     blocks = _blocks(how)
     began = time.monotonic()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
+    with ProcessPoolExecutor(how.workers, mp_context=context) as pool:
         # Processes are started and have imported everything before the clock runs.
-        wait_for([pool.submit(play, 0, 0) for _ in range(2 * WORKERS)])
+        wait_for([pool.submit(play, 0, 0) for _ in range(2 * how.workers)])
         began = time.monotonic()
         running: set[Future[Played]] = set()
         more = True
         while more or running:
-            while more and len(running) < WORKERS:
+            while more and len(running) < how.workers:
                 found = next(blocks, None)
                 more = found is not None and time.monotonic() - began < how.seconds
                 if found is not None and more:

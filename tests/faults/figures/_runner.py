@@ -21,8 +21,8 @@ from tests.faults.figures._figure import Figure
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[2]
-AT_ONCE: Final = 2
-"""Processes side by side, where no module asks to be alone."""
+AT_ONCE: Final = 3
+"""Processes side by side, where no module asks to be alone: some of them mostly wait."""
 LEAST_SECONDS: Final = 120.0
 TIMES_OVER: Final = 4.0
 """A process that takes so many times its estimate hangs."""
@@ -117,7 +117,7 @@ def _described(path: Path) -> Module:
 
 
 async def run_all(modules: Iterable[Module], order: Order, say: Callable[[str], None]) -> list[Run]:
-    """Every path of every module: two processes at a time, then those that want to be alone."""
+    """Every path of every module: some processes at a time, then those that want to be alone."""
     jobs = [(module, path) for module in modules for path in module.paths]
     runs: list[Run] = []
     for alone in (False, True):

@@ -17,6 +17,8 @@ ALONE = True
 MINUTES = 2.6
 FULL_MINUTES = 80.0
 MOST_SECONDS = 240.0
+WORKERS = 3
+"""One more than cores: each waits for the server and for timers now and then."""
 FULL_SECONDS = 3600.0
 
 
@@ -36,7 +38,7 @@ async def _before(name: str, wanted: int, scale: Scale) -> Figure:
     server = await asyncio.to_thread(_start, name)
     try:
         place = await asyncio.to_thread(Place.of, server, "lives", fast_path=scale.fast_path)
-        how = Spread(first, count, 50, seconds)
+        how = Spread(first, count, 25, seconds, WORKERS)
         say = partial(_say, scale, name)
         found, took = await asyncio.to_thread(spread, partial(play_server, place), how, say)
     finally:

@@ -12,8 +12,6 @@ from tests.faults.figures._figure import Figure, Scale
 from tests.faults.figures._served_store import BUCKET, ServedStore, served_store
 
 PATHS: Final = (True, False)
-ALONE: Final = True
-"""The store has the other core."""
 MINUTES: Final = 1.2
 
 CALLS: Final = 1_000

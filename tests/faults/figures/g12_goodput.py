@@ -94,7 +94,7 @@ def _size(scale: Scale) -> tuple[int, int]:
     """Calls in a turn, and turns."""
     if scale.full:
         return (100_000, 10) if scale.fast_path else (20_000, 10)
-    return (8_000, 7) if scale.fast_path else (1_500, 7)
+    return (6_000, 5) if scale.fast_path else (1_000, 5)
 
 
 async def _run(lake: Bucket, calls: int) -> tuple[float, int]:

@@ -12,8 +12,6 @@ from tests.faults.figures._served_store import BUCKET, ServedStore, served_store
 from tests.support.faults import MIB, PART
 
 PATHS: Final = (True, False)
-ALONE: Final = True
-"""The store has the other core."""
 MINUTES: Final = 0.9
 
 POOL: Final = 16

@@ -106,7 +106,7 @@ async def _run(scale: Scale, settings: Path, number: int, chosen: list[str]) -> 
     """One worker; the tests that failed, by name."""
     arguments = ["-q", "-rfE", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
     if not scale.full:
-        arguments += ["-k", "not minio and not moto"]
+        arguments += ["-k", "not minio and not moto and not uvloop"]
     log = scale.folder / f"tests-{number}"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
