@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 MIB: Final = 1024 * 1024
@@ -72,6 +72,10 @@ class Sample:
         return {"at": round(self.at, 2), "requests": self.requests, **held, "rss": round(held["rss"], 2)}
 
 
+def _lower_quartile(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 4]
+
+
 @dataclass
 class Soak:
     """A whole run: what was held before, during and after it, and what was done."""
@@ -96,10 +100,14 @@ class Soak:
 
     @property
     def drift(self) -> float:
-        """MiB the resident set grew by, from the beginning to the end of what counts: medians of each."""
+        """
+        MiB the resident set grew by, from the beginning to the end of what counts.
+
+        Lower quartiles of each are compared: what grows lifts them too, and a part in flight does not.
+        """
         values = [sample.footprint.rss for sample in self.counted]
         share = max(1, round(len(values) * WINDOW))
-        return median(values[-share:]) - median(values[:share])
+        return _lower_quartile(values[-share:]) - _lower_quartile(values[:share])
 
     def problems(self, pool: int) -> list[str]:
         """What was not flat, a line each; *pool* is the number of connections the session may have."""

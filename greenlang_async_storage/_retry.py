@@ -130,7 +130,8 @@ class AdaptiveLimiter:
             grown = self.rate * LIMITER_GROWTH
             if overloaded:
                 taken = LIMITER_HEADROOM * accepted
-                if self._accepted > self._refused:  # it has a limit, and is not just gone
+                if self._accepted > self._refused and self._before >= accepted / 2:
+                    # It has a limit, and is not just gone, or on its way back.
                     self._known = taken
                 self._adjust(now, max(LIMITER_FLOOR, min(grown, taken)))
             elif self._next <= now and self._sent / period < self.rate / 2:
@@ -143,8 +144,8 @@ class AdaptiveLimiter:
 
     def _switch_on(self, accepted: float) -> None:
         """Limit from now on, to a little more than the store took per second."""
-        self._known = LIMITER_HEADROOM * accepted
-        self.rate = max(LIMITER_FLOOR, self._known)
+        self._known = LIMITER_HEADROOM * max(accepted, self._before)
+        self.rate = max(LIMITER_FLOOR, LIMITER_HEADROOM * accepted)
 
     def _adjust(self, now: float, rate: float) -> None:
         """Change the rate. Those who wait already keep their times; behind them it moves up with the rate."""

@@ -232,6 +232,14 @@ def test_a_store_that_was_gone_gets_its_old_rate_back_at_once() -> None:
     assert after.rate >= clean
 
 
+def test_a_store_that_went_in_the_middle_of_a_second_gets_its_whole_rate_back() -> None:
+    """What it took in the part of that second it was there for is not what it takes."""
+    clean, _ = _goodput(lambda _now: True, 10)
+    _, after = _goodput(lambda now: not 5.7 < now < 15.7, 18)
+    assert after.rate is not None
+    assert after.rate >= clean
+
+
 def test_a_queue_made_at_a_higher_rate_is_not_stretched() -> None:
     """Callers who have their time keep it, so those behind them do not wait for places nobody uses."""
     clock = Clock()
