@@ -75,7 +75,9 @@ class AdaptiveLimiter:
     switches itself off.
     """
 
-    __slots__ = ("_accepted", "_before", "_clock", "_known", "_next", "_refused", "_sent", "_since", "rate")
+    __slots__ = (
+        "_accepted", "_before", "_clock", "_known", "_last", "_next", "_refused", "_sent", "_since", "rate",
+    )  # fmt: skip
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.rate: float | None = None
@@ -84,8 +86,10 @@ class AdaptiveLimiter:
         self._next = 0.0
         self._since = clock()
         self._sent = self._accepted = self._refused = 0
+        self._last = 0.0
+        """Accepted per second in the last period."""
         self._before = 0.0
-        """Accepted per second in the last periods; an older one counts half."""
+        """The same, or half of what it was a period earlier, whichever is more."""
         self._known = 0.0
         """Requests per second for a store that refuses none: what it took before it refused most."""
 
@@ -130,7 +134,7 @@ class AdaptiveLimiter:
             grown = self.rate * LIMITER_GROWTH
             if overloaded:
                 taken = LIMITER_HEADROOM * accepted
-                if self._accepted > self._refused and self._before >= accepted / 2:
+                if self._accepted > self._refused and self._last >= accepted / 2:
                     # It has a limit, and is not just gone, or on its way back.
                     self._known = taken
                 self._adjust(now, max(LIMITER_FLOOR, min(grown, taken)))
@@ -139,7 +143,7 @@ class AdaptiveLimiter:
             else:
                 back = self._accepted > 0 and self._refused == 0
                 self._adjust(now, max(grown, self._known) if back else grown)
-        self._since, self._before = now, max(accepted, self._before / 2)
+        self._since, self._last, self._before = now, accepted, max(accepted, self._before / 2)
         self._sent = self._accepted = self._refused = 0
 
     def _switch_on(self, accepted: float) -> None:
