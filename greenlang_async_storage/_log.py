@@ -111,7 +111,11 @@ _bound: structlog.stdlib.BoundLogger = structlog.wrap_logger(
 
 
 def _heard(level: int) -> bool:
-    """Whether somebody gets events of *level*: it is enabled, and a handler waits, here or further up."""
+    """
+    Whether somebody gets events of *level*: it is enabled, and a handler waits, here or further up.
+
+    `Logger.hasHandlers` would count the `NullHandler` that keeps this logger silent.
+    """
     if not _stdlib.isEnabledFor(level):
         return False
     logger: logging.Logger | None = _stdlib

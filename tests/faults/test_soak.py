@@ -124,3 +124,14 @@ async def test_a_short_soak(
     told = soak.told(found, [])
     assert len(told["samples"]) == len(watched)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_parts_in_flight_are_no_growth() -> None:
+    """Two of three samples at the end catch a transfer under way; what is held between transfers is the same."""
+    busy = dataclasses.replace(BUSY, rss=BUSY.rss + 30)
+    found = canned()
+    late = [
+        dataclasses.replace(sample, footprint=busy) if sample.at > 80 and sample.at % 3 else sample
+        for sample in found.samples
+    ]
+    assert canned(samples=late).drift == 0.0
