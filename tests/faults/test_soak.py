@@ -127,7 +127,7 @@ async def test_a_short_soak(
 
 
 def test_parts_in_flight_are_no_growth() -> None:
-    """Two of three samples at the end catch a transfer under way; what is held between transfers is the same."""
+    """Two of three samples at the end catch a transfer under way; between transfers nothing more is held."""
     busy = dataclasses.replace(BUSY, rss=BUSY.rss + 30)
     found = canned()
     late = [
