@@ -130,12 +130,10 @@ class Run:
             if self._later(exc):
                 self._deferred += 1
                 return exc
-            self._count_failures(1)
         else:
             known = sent.known
             self.done += 1
             self.bytes += sent.size
-        self._report.add(0, items=1)
         self._settled.append(Settled(action.seq, action.kind, action.key, error, known))
         return error
 
@@ -148,6 +146,9 @@ class Run:
             while self._settled:
                 settled, self._settled = self._settled, []
                 await self._thread.call(self._store.settle, settled)
+                # Only now: what was told as done is not sent again, even if this process is killed.
+                self._count_failures(sum(each.error is not None for each in settled))
+                self._report.add(0, items=len(settled))
         finally:
             self._writing = False
 

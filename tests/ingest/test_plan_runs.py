@@ -16,7 +16,7 @@ from greenlang_async_storage.ingest._apply import Run
 from greenlang_async_storage.ingest._budget import ByteBudget
 from greenlang_async_storage.ingest._progress import Reporter
 from greenlang_async_storage.ingest._senders import OnBytes, Sent
-from greenlang_async_storage.ingest._store import DELETES, Known, Planned, Store
+from greenlang_async_storage.ingest._store import DELETES, Known, Planned, Settled, Store
 from greenlang_async_storage.ingest._threads import SerialThread
 
 pytestmark = pytest.mark.asyncio
@@ -207,6 +207,35 @@ async def test_a_failed_run_still_writes_down_what_it_did(
     thread, store = spool
     left, _, _ = await thread.call(store.left)
     assert left == count - len(target.sent)
+
+
+async def test_done_is_told_once_it_is_written_down(
+    spool: tuple[SerialThread, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever kills the process at an event finds all it told of in the journal, failures included."""
+    count = await fill(spool, {1: 9})
+    thread, store = spool
+    told: list[tuple[int, int]] = []
+    written: list[int] = []
+
+    def watched(settled: Sequence[Settled]) -> None:
+        told.append((run._report.items, run._report.failed))
+        written.append(len(settled))
+        Store.settle(store, settled)
+
+    class Refusing(FakeStore):
+        async def send(self, action: Planned, on_bytes: OnBytes) -> Sent:
+            if action.seq > 6:
+                raise S3Error("refused", key=action.key)
+            return await super().send(action, on_bytes)
+
+    monkeypatch.setattr(store, "settle", watched)
+    run = a_run(spool, Refusing())
+    await run.transfers(count)
+    before = [sum(written[:turn]) for turn in range(len(written))]
+    assert [items for items, _ in told] == before
+    assert told[0] == (0, 0)
+    assert (run._report.items, run._report.failed) == (9, 3)
 
 
 async def test_bytes_in_memory_are_bounded() -> None:
