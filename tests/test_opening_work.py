@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from botocore.exceptions import UnknownServiceError
-from botocore.loaders import Loader
+from botocore.loaders import JSONFileLoader, Loader
 
 from greenlang_async_storage._aws import open_client
 from greenlang_async_storage._aws_session import make_session
@@ -45,3 +46,23 @@ def look_up() -> None:
 async def test_an_unknown_service_is_still_botocores_error() -> None:
     """A service without a model is refused as before, with the names of those there are."""
     await asyncio.to_thread(look_up)
+
+
+async def test_models_are_read_once_for_all_sessions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The next session reads no file of botocore's; one with other folders of models reads its own."""
+    async with await open_client(keys_in_code()):
+        pass
+    read: list[str] = []
+    load_file = JSONFileLoader.load_file
+
+    def watched(loader: JSONFileLoader, path: str) -> Any:
+        read.append(path)
+        return load_file(loader, path)
+
+    monkeypatch.setattr(JSONFileLoader, "load_file", watched)
+    async with await open_client(keys_in_code()) as opened:
+        assert opened.region == "eu-west-1"
+        assert not read
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
+    async with await open_client(keys_in_code()):
+        assert any(str(tmp_path) in path for path in read)

@@ -139,6 +139,8 @@ async def test_a_refusal_costs_one_look(lake: Bucket, observer: Any, client: Fau
     assert client.calls == {"put_object": 1, "head_object": 1}
 
 
+# moto looks first and stores later: two of its threads may both find nothing there.
+@pytest.mark.parametrize("server", ["minio"], indirect=True)
 async def test_of_two_creators_exactly_one_wins(lake: Bucket, observer: Any) -> None:
     """Twenty rounds of two create-only writers: one result, one refusal, and the winner's bytes."""
     for number in range(20):

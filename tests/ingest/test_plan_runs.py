@@ -214,7 +214,7 @@ async def test_done_is_told_once_it_is_written_down(
 ) -> None:
     """Whoever kills the process at an event finds all it told of in the journal, failures included."""
     count = await fill(spool, {1: 9})
-    thread, store = spool
+    _, store = spool
     told: list[tuple[int, int]] = []
     written: list[int] = []
 

@@ -24,6 +24,7 @@ FULL_MINUTES = 15.0
 RESTARTS: Final = 10
 RESTARTS_FULL: Final = 100
 CALLERS: Final = 200
+"""Over the default pool: with a connection for each, plain aiohttp takes all their retries up in one turn."""
 SIZE: Final = 4096
 BETWEEN: Final = 2 * CALLERS
 """Writes acknowledged between one restart and the next kill."""
@@ -90,7 +91,6 @@ async def measure(scale: Scale) -> list[Figure]:
             data_lake_bucket="restarts",
             encryption="none",
             fast_path=scale.fast_path,
-            max_pool_connections=CALLERS,
         )
         async with StorageSession(settings) as session:
             await session.ensure_buckets()
@@ -158,6 +158,7 @@ def _figures(restarts: int, load: Load, lost: list[str], recoveries: Recoveries)
         f"{writes} ({errors})",
         f"the port was closed for {min(recoveries.down):.2f} to {max(recoveries.down):.2f} s",
         f"first write within {max(recoveries.first):.2f} s, of all within {max(recoveries.everyone):.2f} s",
+        "over the default pool of 100 connections; with one of 200 the plain path took up to 1.2 s",
     )
     slowest = max(recoveries.half)
     return [
