@@ -248,8 +248,6 @@ class HTTPSession:
             origin, target, host = self._split(url)
             headers = _wire_headers(request.headers, host)
             wire = await self._deliver(origin, message(request.method, target, headers, request.body, None))
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             raise to_botocore(error, url, request) from error
         raw = RawResponse(wire, url, request.method)

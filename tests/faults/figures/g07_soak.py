@@ -16,7 +16,7 @@ ALONE = True  # MinIO and the load need both cores
 MINUTES = 3.5
 FULL_MINUTES = 60.0
 
-REQUESTS: Final = {True: 60_000, False: 20_000}
+REQUESTS: Final = {True: 60_000, False: 12_000}
 """By path: botocore's own pipeline takes several times as long for each."""
 REQUESTS_FULL: Final = 1_000_000
 WARM_UP: Final = 50_000
@@ -26,7 +26,7 @@ TOLD_EVERY: Final = 10
 
 
 async def measure(scale: Scale) -> list[Figure]:
-    """The load of `benchmarks.soak` for 60,000 requests (20,000 without the fast path, nightly 1,000,000)."""
+    """The load of `benchmarks.soak` for 60,000 requests (12,000 without the fast path, nightly 1,000,000)."""
     wanted = REQUESTS_FULL if scale.full else REQUESTS[scale.fast_path]
     server = await asyncio.to_thread(MinioServer.start, directory=scale.folder / "minio", kms=False)
     try:
