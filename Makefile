@@ -97,7 +97,7 @@ test-full: minio nginx ## nothing skipped: long forms, the newest aiobotocore, t
 
 .PHONY: test-plain
 test-plain: $(INSTALLED) ## the tests of the SDK with the fast path off
-	GREENLANG_TEST_PLAIN=1 $(BIN)/python $(PYTEST) --ignore=tests/fastpath -k "not moto"
+	GREENLANG_TEST_PLAIN=1 $(BIN)/python $(PYTEST) --ignore=tests/fastpath --ignore=tests/services -k "not moto"
 
 .PHONY: test-next
 test-next: $(NEXT_INSTALLED) ## the fast path and the core on the newest aiobotocore, in .venv-next
