@@ -158,7 +158,7 @@ def _figures(restarts: int, load: Load, lost: list[str], recoveries: Recoveries)
         f"{writes} ({errors})",
         f"the port was closed for {min(recoveries.down):.2f} to {max(recoveries.down):.2f} s",
         f"first write within {max(recoveries.first):.2f} s, of all within {max(recoveries.everyone):.2f} s",
-        "over the default pool of 100 connections; with one of 200 the plain path took up to 1.2 s",
+        "over the default pool of connections",
     )
     slowest = max(recoveries.half)
     return [
