@@ -1,6 +1,6 @@
 """
 The aiohttp session botocore clients send with, made to check TLS host names, to follow no redirect, to read
-no reply without end, and to reach no metadata address by a host name.
+no reply without end, to send no large body in one go, and to reach no metadata address by a host name.
 """
 
 # ruff: noqa: ANN401, SLF001  # aiobotocore publishes no types, and its seams are private attributes
@@ -17,7 +17,7 @@ from xml.parsers import expat
 
 import aiohttp
 from aiobotocore.httpsession import AIOHTTPSession
-from aiohttp.abc import ResolveResult
+from aiohttp.abc import AbstractStreamWriter, ResolveResult
 from botocore.exceptions import HTTPClientError
 from botocore.httpsession import get_cert_path
 from botocore.parsers import ResponseParserError
@@ -28,6 +28,8 @@ MAX_REPLY_BYTES: Final = 8 << 20
 """Largest reply read into memory that is not an object's body; a page of 1,000 long keys is below 2 MiB."""
 MAX_DEPTH: Final = 32
 """Elements within elements of an XML reply; S3's have five."""
+SENT_AT_ONCE: Final = 256 * 1024
+"""Bytes of a request's body given to the socket at a time; up to this, a body is sent as it is."""
 _PIECE: Final = 64 * 1024
 _NOT_XML: Final = b"<"
 _BUILDS_CONTEXT_IN_THREAD = inspect.iscoroutinefunction(AIOHTTPSession._create_connector)
@@ -210,6 +212,31 @@ def _allowed(host: str, address: str, count: int) -> bool:
     return False
 
 
+class BytesInPieces(aiohttp.payload.Payload):
+    """A request's body in memory, sent piece by piece as the socket takes it: no send holds the loop."""
+
+    _value: bytes | bytearray
+    _autoclose = True
+
+    def __init__(self, value: bytes | bytearray) -> None:
+        super().__init__(value)
+        self._size = len(value)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send all of it."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Send its first *content_length* bytes: aiohttp's limit, from the header of that name."""
+        with memoryview(self._value)[:content_length] as view:
+            for start in range(0, len(view), SENT_AT_ONCE):
+                await writer.write(view[start : start + SENT_AT_ONCE])
+
+
 class _Session:
     """An aiohttp session that sends once and follows nothing (aiobotocore only uses `request`)."""
 
@@ -221,8 +248,10 @@ class _Session:
         session._retry_connection = False
         self._session = session
 
-    async def request(self, method: str, **options: Any) -> aiohttp.ClientResponse:
-        reply = await self._session.request(method, allow_redirects=False, **options)
+    async def request(self, method: str, *, data: Any = None, **options: Any) -> aiohttp.ClientResponse:
+        if isinstance(data, bytes | bytearray) and len(data) > SENT_AT_ONCE:
+            data = BytesInPieces(data)
+        reply = await self._session.request(method, allow_redirects=False, data=data, **options)
         reply.__class__ = _Reply
         return reply
 

@@ -74,10 +74,10 @@ async def test_more_than_a_thousand_keys(lake: Bucket, observer: Any) -> None:
 
 
 async def test_the_fast_path_lists_in_columns(
-    lake: Bucket, observer: Any, monkeypatch: pytest.MonkeyPatch
+    settings: StorageSettings, bucket_name: str, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What servers send needs no dictionary per object; the calls count as compiled."""
-    await asyncio.to_thread(fill, observer, lake.name, ["a", "b/é +%", "c"])
+    await asyncio.to_thread(fill, observer, bucket_name, ["a", "b/é +%", "c"])
     pages: list[object] = []
 
     def watched(contents: Any, cut: int) -> Iterator[ObjectInfo]:
@@ -86,7 +86,8 @@ async def test_the_fast_path_lists_in_columns(
 
     monkeypatch.setattr(_listing, "listed", watched)
     before = fastpath.statistics()
-    assert await keys(lake.list_objects()) == ["a", "b/é +%", "c"]
+    async with StorageSession(settings.model_copy(update={"fast_path": True})) as fast:
+        assert await keys(fast.data_lake.list_objects()) == ["a", "b/é +%", "c"]
     after = fastpath.statistics()
     assert after.operations["ListObjectsV2"] - before.operations.get("ListObjectsV2", 0) == 1
     assert after.handed_over == before.handed_over
