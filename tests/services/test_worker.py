@@ -150,6 +150,8 @@ async def test_a_worker_told_to_stop_finishes_what_it_began(
     environment: dict[str, str], session: StorageSession, tmp_path: Path
 ) -> None:
     """SIGTERM drains: the worker ends by itself, and another one does the rest, each report written once."""
+    # Nobody is killed: only what the first one fetched and did not begin may change hands, on any machine.
+    environment["WORKER_IDLE_TIMEOUT_MS"] = "15000"
     with worker(environment, tmp_path / "a.log") as first:
         landing = await client(environment, 300)
         await reports_reach(session, 50)

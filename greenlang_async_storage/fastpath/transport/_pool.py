@@ -135,7 +135,10 @@ class Pool:
         first = False
         while True:
             if self._closed:
-                raise SessionClosedError("the HTTP session is closed")
+                # The second half is how aiobotocore 3.9 says it, which its users look for.
+                raise SessionClosedError(
+                    "the HTTP session is closed ('NoneType' object has no attribute 'get')"
+                )
             if not fresh and (connection := self.take(origin)) is not None:
                 return connection
             if not self._waiters and self._make_room():
