@@ -97,10 +97,11 @@ def lines(results: Results, path: Path) -> None:
     if not groups:
         return
     plt = pyplot()
-    figure, axes = plt.subplots(
-        1, len(groups), figsize=(4.6 * len(groups), 3.8), squeeze=False, layout="constrained"
-    )
-    for axis, (title, works) in zip(axes.flat, groups, strict=True):
+    rows = -(-len(groups) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(10, 3.8 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(groups) :]:
+        axis.set_visible(False)
+    for axis, (title, works) in zip(axes.flat, groups, strict=False):
         for entry in ENTRIES:
             points = [(work.x, results.figure(entry.name, work.name, figures.cpu)) for work in works]
             known = [(x, value * 1e6) for x, value in points if value is not None]
@@ -117,9 +118,12 @@ def lines(results: Results, path: Path) -> None:
         what, _, unit = title.partition(", ")
         axis.set(xscale="log", yscale="log", title=what, ylabel=f"µs of CPU {unit}")
         axis.set_xticks([work.x for work in works], [_short(work.x) for work in works], minor=False)
-        axis.xaxis.set_minor_locator(pyplot().NullLocator())
+        axis.xaxis.set_minor_locator(plt.NullLocator())
+        axis.yaxis.set_major_formatter(plt.FuncFormatter(_tick))
+        axis.yaxis.set_minor_formatter(plt.FuncFormatter(_tick))
         axis.grid(visible=True, which="major", alpha=0.3)
-    axes.flat[0].legend(fontsize=7)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     save(figure, path)
 
 
@@ -129,6 +133,11 @@ def _short(value: int) -> str:
         if value >= size and value % size == 0:
             return f"{value // size}{suffix}"
     return str(value)
+
+
+def _tick(value: float, _position: int | None = None) -> str:
+    """The label of 1, 2 and 5 of each power of ten; the others go without."""
+    return f"{value:,.6g}" if f"{value:.0e}"[0] in "125" else ""
 
 
 def _line_colour(name: str) -> str:

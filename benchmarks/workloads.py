@@ -168,8 +168,9 @@ def _scaling(seconds: float) -> tuple[Workload, ...]:
     for size in (KIB, 16 * KIB, 128 * KIB, MIB, 8 * MIB, 64 * MIB):
         width = max(1, min(16, 32 * MIB // size))
         shared = Workload("", "", "get", size=size, in_flight=width, seconds=seconds, axis="size", x=size)
-        lines.append(replace(shared, name=f"get@{size}", label=f"GET {size // KIB:,} KiB"))
-        lines.append(replace(shared, name=f"put@{size}", label=f"PUT {size // KIB:,} KiB", kind="put"))
+        amount = f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
+        lines.append(replace(shared, name=f"get@{size}", label=f"GET {amount}"))
+        lines.append(replace(shared, name=f"put@{size}", label=f"PUT {amount}", kind="put"))
     lines += [
         replace(_listing(count), name=f"list@{count}", axis="keys", x=count)
         for count in (1_000, 10_000, 50_000, 200_000)
