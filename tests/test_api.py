@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -305,3 +307,19 @@ def test_extras_are_installed_metadata() -> None:
     """`[all]` and its parts are offered by the distribution."""
     offered = set(metadata.metadata("greenlang-async-storage").get_all("Provides-Extra") or ())
     assert {"all", "demo", "json", "testing"} <= offered
+
+
+def test_every_public_name_is_there_when_first_asked_for() -> None:
+    """Whichever comes first; before that the package shows what it has, and denies what it has not."""
+    code = (
+        "import greenlang_async_storage as package\n"
+        "assert {*package.__all__} <= {*dir(package)}\n"
+        "assert not hasattr(package, 'Buckett')\n"
+        "assert 'Bucket' not in vars(package)\n"
+        "first = getattr(package, sys.argv[1])\n"
+        "assert {*package.__all__} <= {*vars(package)}\n"
+        "from greenlang_async_storage import *\n"
+        "assert eval(sys.argv[1]) is first\n"
+    )
+    for name in ("StorageSession", "S3Error", "Verify", "SecretFilter"):
+        subprocess.run([sys.executable, "-c", f"import sys\n{code}", name], check=True)
