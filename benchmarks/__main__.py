@@ -3,6 +3,8 @@ Measure the SDK beside its peers and write benchmarks/results/.
 
     make bench         # a short run
     make bench-full    # everything, the scaling plots included
+
+    .venv/bin/python -m benchmarks --scaling    # the scaling plots alone
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import environment, publish, report, runner
 from benchmarks.candidates import BY_NAME, ENTRIES
-from benchmarks.workloads import FULL, SHORT, TINY
+from benchmarks.workloads import FULL, SCALING, SHORT, TINY
 from greenlang_async_storage.testing import ServerStartError
 
 RESULTS = environment.ROOT / "benchmarks" / "results"
@@ -26,6 +28,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--full", action="store_true", help="everything; most of an hour")
+    size.add_argument("--scaling", action="store_true", help="the scaling plots alone; ten minutes")
     size.add_argument("--tiny", action="store_true", help="does it run at all?")
     parser.add_argument("--rounds", type=int, help="rounds over all candidates; ratios are their medians")
     parser.add_argument(
@@ -41,7 +44,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code."""
     options = _arguments(arguments)
-    plan = FULL if options.full else TINY if options.tiny else SHORT
+    plan = FULL if options.full else SCALING if options.scaling else TINY if options.tiny else SHORT
     if options.rounds:
         plan = replace(plan, rounds=options.rounds)
     entries = [entry for entry in ENTRIES if not options.only or entry.name in options.only]

@@ -67,6 +67,8 @@ def bars(results: Results, path: Path) -> None:
         for work in results.workloads
         if work.axis is None and work.kind not in _ABOUT_MEMORY and results.samples(OURS, work.name)
     ]
+    if not works:
+        return
     rows = -(-len(works) // _COLUMNS)
     figure, axes = plt.subplots(
         rows, _COLUMNS, figsize=(4 * _COLUMNS, 3.2 * rows), squeeze=False, layout="constrained"
@@ -148,7 +150,7 @@ def draw(data: Path) -> None:
     """Draw the charts of the run in *data* beside it."""
     results = Results.read(data)
     bars(results, data)
-    lines(results, data.with_name(f"{data.stem}-scaling"))
+    lines(results, data if data.stem == "scaling" else data.with_name(f"{data.stem}-scaling"))
 
 
 if __name__ == "__main__":

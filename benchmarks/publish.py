@@ -24,8 +24,12 @@ _BLOCK: Final = re.compile(r"(<!-- benchmark:([a-z-]+) -->\n).*?(<!-- /benchmark
 
 
 def blocks(results: Results) -> dict[str, str]:
-    """What can be asked for by name."""
-    return {
+    """What can be asked for by name, of what this run has measured."""
+    scaling = report.scaling_tables(results)
+    known = {"scaling": f"{report.circumstances(results)}\n\n{scaling}"} if scaling else {}
+    if not report.main_workloads(results):
+        return known
+    return known | {
         "circumstances": report.circumstances(results),
         "headline": report.headline(results),
         "cpu": report.cpu_table(results),

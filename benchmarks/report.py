@@ -45,7 +45,8 @@ def _present(results: Results) -> list[Entry]:
     return [entry for entry in ENTRIES if results.has(entry.name)]
 
 
-def _main_workloads(results: Results) -> list[Workload]:
+def main_workloads(results: Results) -> list[Workload]:
+    """What was measured and is no point of a scaling plot."""
     measured = {record.workload for record in results.records}
     return [work for work in results.workloads if work.axis is None and work.name in measured]
 
@@ -70,7 +71,7 @@ def _bold(entry: Entry, text: str) -> str:
 def _columns(results: Results, *kinds: str) -> list[tuple[str, str]]:
     return [
         (work.name, work.label if work.unit == "operation" else f"{work.label}, per {work.unit}")
-        for work in _main_workloads(results)
+        for work in main_workloads(results)
         if not kinds or work.kind in kinds
     ]
 
@@ -211,6 +212,8 @@ def markdown(results: Results) -> str:
             figure_table(results, figures.stall_cpu, 1e3, measured="stall", opening=True),
         ),
     ]
+    if not main_workloads(results):
+        sections = []
     scaling = scaling_tables(results)
     if scaling:
         sections.append(("Scaling", "CPU in µs.", scaling))

@@ -196,6 +196,15 @@ FULL: Final = Plan(
     scaling_rounds=2,
     stall_seconds=1.0,
 )
+SCALING: Final = Plan(
+    name="scaling",
+    rounds=2,
+    workloads=(),
+    once=(),
+    scaling=FULL.scaling,
+    scaling_rounds=2,
+    stall_seconds=0.0,
+)
 TINY: Final = Plan(
     name="tiny",
     rounds=1,
